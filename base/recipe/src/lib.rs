@@ -1,0 +1,1 @@
+//! Recipes: TOML with spans, defaults, suggestions.

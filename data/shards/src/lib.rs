@@ -1,0 +1,1 @@
+//! Tokens in order: documents, windows, batches.

@@ -1,0 +1,1 @@
+//! Every op on CPU cores.

@@ -1,0 +1,1 @@
+//! Generation: KV pages, batches, sampling, scoring.

@@ -1,0 +1,1 @@
+//! Models: Hugging Face directories in and out, parameters, forward, backward.

@@ -1,0 +1,7 @@
+//! The vocabulary of the engine: dtypes, views, ops.
+
+mod dtype;
+mod view;
+
+pub use dtype::DType;
+pub use view::{BufferId, View};

@@ -1,0 +1,1 @@
+//! Conformance of every backend with the f64 references.

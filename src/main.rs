@@ -1,0 +1,2 @@
+//! The `octo-engine` command.
+fn main() {}
