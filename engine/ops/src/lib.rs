@@ -1,7 +1,38 @@
 //! The vocabulary of the engine: dtypes, views, ops.
+//!
+//! An op is plain data: named operands, constants, and in its own file under `ops/` the checks, the formula
+//! as a reference in f64, its cost and its test cases. A backend is memory plus `run(&Op)`. What this crate
+//! does not hold: anything that executes on a device, and anything that knows a model.
+//!
+//! Read `table.rs` first (what ops there are), then one file of `ops/`.
 
+mod backend;
+mod blocks;
+mod case;
 mod dtype;
+mod error;
+mod host;
+pub mod master;
+
+mod ops;
+pub mod philox;
+mod real;
+mod sampling;
+mod table;
 mod view;
 
+pub use backend::{Backend, BackendError, DeviceInfo, Program, SLOTS, Slot};
+pub use blocks::{StepBlock, StepResult};
+pub use case::{Case, CaseBuilder, Tensor};
 pub use dtype::DType;
+pub use error::{ANY, OpError};
+pub use host::HostMemory;
+pub use ops::INTERLEAVE;
+pub use real::Real;
+pub use sampling::SamplingRow;
+pub(crate) use table::matrix;
+pub use table::*;
 pub use view::{BufferId, View};
+
+/// Tokens in a page of the KV cache.
+pub const PAGE_TOKENS: u32 = 64;

@@ -1,0 +1,136 @@
+//! Test cases of ops: operands with values, read by `cargo test`, `selftest` and `bench` alike.
+
+use crate::{BufferId, DType, HostMemory, Op, View};
+use half::bf16;
+
+/// One op on concrete operands.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// What distinguishes the case among those of its op, e.g. `7x129-outliers`.
+    pub name: String,
+    /// The op; buffer `i` of its views is `tensors[i]`.
+    pub op: Op,
+    /// The buffers, one tensor each.
+    pub tensors: Vec<Tensor>,
+}
+
+/// One buffer of a case.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    /// Element type.
+    pub dtype: DType,
+    /// Values, already rounded to the dtype; NaN where nothing has been written yet.
+    pub values: Vec<f64>,
+}
+
+/// Hands out operands and remembers their values. Values are a function of the order of calls alone.
+#[derive(Default)]
+pub struct CaseBuilder {
+    tensors: Vec<Tensor>,
+    state: u64,
+}
+
+impl CaseBuilder {
+    /// An empty case.
+    pub fn new() -> CaseBuilder {
+        CaseBuilder { tensors: Vec::new(), state: 0x0c70_7411_4e4e_2026 }
+    }
+
+    /// A tensor of the given values.
+    pub fn values(&mut self, dtype: DType, shape: &[u32], values: impl IntoIterator<Item = f64>) -> View {
+        let values: Vec<f64> = values
+            .into_iter()
+            .map(|v| match dtype {
+                DType::Bf16 => bf16::from_f64(v).to_f64(),
+                DType::F32 => f64::from(v as f32),
+                _ => v,
+            })
+            .collect();
+        let view = View::new(BufferId(self.tensors.len() as u32), 0, dtype, shape);
+        debug_assert_eq!(values.len(), view.elements());
+        self.tensors.push(Tensor { dtype, values });
+        view
+    }
+
+    /// Normally distributed values.
+    pub fn normal(&mut self, dtype: DType, shape: &[u32], scale: f64) -> View {
+        let values: Vec<f64> = (0..count(shape)).map(|_| self.gaussian() * scale).collect();
+        self.values(dtype, shape, values)
+    }
+
+    /// Values that are hard on sums: most are of order one, some are a thousand times larger and followed
+    /// by their near opposite, some are denormal in f32.
+    pub fn hard(&mut self, dtype: DType, shape: &[u32]) -> View {
+        let mut last = 0.0;
+        let values: Vec<f64> = (0..count(shape))
+            .map(|i| {
+                let g = self.gaussian();
+                last = match i % 16 {
+                    3 => 1000.0 * g,
+                    4 => -last * (1.0 + 1e-3 * g),
+                    9 => 1e-39 * g,
+                    _ => g,
+                };
+                last
+            })
+            .collect();
+        self.values(dtype, shape, values)
+    }
+
+    /// Integers from 0 up to, not including, `below`.
+    pub fn below(&mut self, dtype: DType, shape: &[u32], below: u64) -> View {
+        let values: Vec<f64> = (0..count(shape)).map(|_| (self.next() % below) as f64).collect();
+        self.values(dtype, shape, values)
+    }
+
+    /// An output: NaN until written (0 for integers).
+    pub fn output(&mut self, dtype: DType, shape: &[u32]) -> View {
+        let nothing = if dtype.is_float() { f64::NAN } else { 0.0 };
+        self.values(dtype, shape, std::iter::repeat_n(nothing, count(shape)))
+    }
+
+    /// Runs an op's reference on the tensors so far, in f64 rounded to each dtype: what it writes becomes
+    /// the input of the op under test.
+    pub(crate) fn run(&mut self, op: &Op) {
+        let mut memory = HostMemory::<f64>::new(self.tensors.iter().map(|t| t.values.as_slice()));
+        op.reference(&mut memory);
+        for (i, tensor) in self.tensors.iter_mut().enumerate() {
+            tensor.values = memory
+                .buffer(BufferId(i as u32))
+                .iter()
+                .map(|&v| match tensor.dtype {
+                    DType::Bf16 => bf16::from_f64(v).to_f64(),
+                    _ => f64::from(v as f32),
+                })
+                .collect();
+        }
+    }
+
+    /// The case.
+    pub fn finish(self, name: impl Into<String>, op: impl Into<Op>) -> Case {
+        Case { name: name.into(), op: op.into(), tensors: self.tensors }
+    }
+
+    /// SplitMix64 (Steele, Lea and Flood, 2014).
+    fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Box-Muller.
+    fn gaussian(&mut self) -> f64 {
+        let unit = |bits: u64| ((bits >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
+        let (u, v) = (unit(self.next()), unit(self.next()));
+        (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+    }
+}
+
+fn count(shape: &[u32]) -> usize {
+    shape.iter().map(|&n| n as usize).product()
+}
+
+/// The numbers of tokens every op is tried with: one row, odd, and enough to fill tiles.
+pub(crate) const TOKENS: [u32; 3] = [1, 7, 70];

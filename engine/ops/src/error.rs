@@ -1,0 +1,119 @@
+//! What is wrong with an op's operands. These are bugs of the caller, never of a user's input.
+
+use crate::{DType, View};
+
+/// A broken contract of an op.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpError {
+    /// An operand's shape does not follow from the others.
+    #[error("{op}: operand `{operand}` is {got:?}, expected {want:?}")]
+    Shape {
+        /// Op name.
+        op: &'static str,
+        /// Operand name.
+        operand: &'static str,
+        /// Shape found.
+        got: Vec<u32>,
+        /// Shape expected; `u32::MAX` stands for any.
+        want: Vec<u32>,
+    },
+    /// An operand's element type is not one the op takes.
+    #[error("{op}: operand `{operand}` is {got}, expected one of {want:?}")]
+    DType {
+        /// Op name.
+        op: &'static str,
+        /// Operand name.
+        operand: &'static str,
+        /// Type found.
+        got: DType,
+        /// Types the op takes there.
+        want: Vec<DType>,
+    },
+    /// A relation between operands or constants does not hold.
+    #[error("{op}: {what}")]
+    Relation {
+        /// Op name.
+        op: &'static str,
+        /// The relation, as a sentence.
+        what: String,
+    },
+    /// A view reaches past its buffer, or is not aligned to its element type.
+    #[error("{op}: operand `{operand}` ({view:?}) does not lie inside its buffer of {size} bytes, aligned")]
+    Bounds {
+        /// Op name.
+        op: &'static str,
+        /// Operand name.
+        operand: &'static str,
+        /// The view.
+        view: View,
+        /// Bytes of the buffer; 0 when there is no such buffer.
+        size: u64,
+    },
+    /// Two operands share bytes and at least one of them is written.
+    #[error("{op}: operands `{a}` and `{b}` overlap and one of them is written")]
+    Overlap {
+        /// Op name.
+        op: &'static str,
+        /// One operand.
+        a: &'static str,
+        /// The other.
+        b: &'static str,
+    },
+}
+
+/// Stands for "any size" in an expected shape.
+pub const ANY: u32 = u32::MAX;
+
+/// Collects the checks of one op; each method returns at the first that fails.
+pub(crate) struct Check {
+    pub op: &'static str,
+}
+
+impl Check {
+    pub fn shape(&self, operand: &'static str, view: &View, want: &[u32]) -> Result<(), OpError> {
+        let got = view.shape();
+        let fits = got.len() == want.len() && got.iter().zip(want).all(|(g, w)| *w == ANY || g == w);
+        if fits {
+            Ok(())
+        } else {
+            Err(OpError::Shape { op: self.op, operand, got: got.to_vec(), want: want.to_vec() })
+        }
+    }
+
+    pub fn dtype(&self, operand: &'static str, view: &View, want: &[DType]) -> Result<(), OpError> {
+        if want.contains(&view.dtype) {
+            Ok(())
+        } else {
+            Err(OpError::DType { op: self.op, operand, got: view.dtype, want: want.to_vec() })
+        }
+    }
+
+    /// Shape and a single element type at once.
+    pub fn tensor(
+        &self,
+        operand: &'static str,
+        view: &View,
+        dtype: DType,
+        shape: &[u32],
+    ) -> Result<(), OpError> {
+        self.dtype(operand, view, &[dtype])?;
+        self.shape(operand, view, shape)
+    }
+
+    /// An activation: f32 on the CPU, bf16 on a GPU.
+    pub fn activation(&self, operand: &'static str, view: &View, shape: &[u32]) -> Result<(), OpError> {
+        self.dtype(operand, view, &[DType::F32, DType::Bf16])?;
+        self.shape(operand, view, shape)
+    }
+
+    /// A parameter: f32 or bf16, without gaps.
+    pub fn weight(&self, operand: &'static str, view: &View, shape: &[u32]) -> Result<(), OpError> {
+        self.activation(operand, view, shape)?;
+        self.relation(view.is_contiguous(), || format!("`{operand}` has gaps between its rows"))
+    }
+
+    pub fn relation(&self, holds: bool, what: impl FnOnce() -> String) -> Result<(), OpError> {
+        if holds { Ok(()) } else { Err(OpError::Relation { op: self.op, what: what() }) }
+    }
+}

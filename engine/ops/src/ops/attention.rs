@@ -1,0 +1,157 @@
+use crate::error::Check;
+use crate::real::dot;
+use crate::*;
+
+/// The rows of each document, empty ones included.
+pub(crate) fn documents<R: Real>(memory: &HostMemory<R>, cu_seqlens: &View) -> Vec<std::ops::Range<usize>> {
+    let bounds = memory.indices(cu_seqlens);
+    bounds.windows(2).map(|w| w[0] as usize..w[1] as usize).collect()
+}
+
+impl Attention {
+    /// Query heads and key-value heads.
+    pub fn heads(&self) -> (usize, usize) {
+        let head_dim = self.head_dim.max(1) as usize;
+        let kv_heads = if self.page_table.is_some() {
+            self.k.shape().get(1).map_or(0, |&n| n as usize)
+        } else {
+            self.k.row_elements() / head_dim
+        };
+        (self.q.row_elements() / head_dim, kv_heads)
+    }
+}
+
+impl Spec for Attention {
+    fn check(&self) -> Result<(), OpError> {
+        let check = Check { op: Attention::NAME };
+        let tokens = self.q.shape()[0];
+        let (heads, kv_heads) = self.heads();
+        let d = self.head_dim;
+        check.relation(d > 0 && d.is_multiple_of(8) && d <= 256, || {
+            format!("head_dim {d} is not a multiple of 8 up to 256")
+        })?;
+        check.relation(kv_heads > 0 && heads % kv_heads == 0, || {
+            format!("{heads} query heads are not a multiple of {kv_heads} key-value heads")
+        })?;
+        check.activation("q", &self.q, &[tokens, heads as u32 * d])?;
+        check.tensor("cu_seqlens", &self.cu_seqlens, DType::U32, &[ANY])?;
+        check.relation(self.cu_seqlens.rows() > 1, || "cu_seqlens holds no document".into())?;
+        let documents = self.cu_seqlens.shape()[0] - 1;
+        check.relation(self.positions.is_some() == self.page_table.is_some(), || {
+            "positions and page_table come together".into()
+        })?;
+        for (name, view) in [("k", &self.k), ("v", &self.v)] {
+            match (&self.page_table, &self.positions) {
+                (Some(table), Some(positions)) => {
+                    check.tensor("page_table", table, DType::U32, &[documents, ANY])?;
+                    check.tensor("positions", positions, DType::U32, &[tokens])?;
+                    check.activation(name, view, &[ANY, kv_heads as u32, PAGE_TOKENS, d])?;
+                }
+                _ => check.activation(name, view, &[tokens, kv_heads as u32 * d])?,
+            }
+        }
+        check.activation("out", &self.out, &[tokens, heads as u32 * d])?;
+        check.tensor("lse", &self.lse, DType::F32, &[tokens, heads as u32])
+    }
+
+    fn reference<R: Real>(&self, memory: &mut HostMemory<R>) {
+        let (heads, kv_heads) = self.heads();
+        let d = self.head_dim as usize;
+        let (q, k, v) = (memory.load(&self.q), memory.load(&self.k), memory.load(&self.v));
+        let positions = self.positions.as_ref().map(|p| memory.indices(p));
+        let table = self.page_table.as_ref().map(|t| (memory.indices(t), t.row_elements()));
+        let mut out = vec![R::of(0.0); q.len()];
+        let mut lse = vec![R::of(f64::NEG_INFINITY); self.lse.elements()];
+        for (document, rows) in documents(memory, &self.cu_seqlens).into_iter().enumerate() {
+            for row in rows.clone() {
+                let position = positions.as_ref().map_or(row - rows.start, |p| p[row] as usize);
+                for head in 0..heads {
+                    let kv_head = head / (heads / kv_heads);
+                    let at = |key: usize| match &table {
+                        None => ((rows.start + key) * kv_heads + kv_head) * d,
+                        Some((pages, width)) => {
+                            let page = pages[document * width + key / PAGE_TOKENS as usize] as usize;
+                            ((page * kv_heads + kv_head) * PAGE_TOKENS as usize + key % PAGE_TOKENS as usize)
+                                * d
+                        }
+                    };
+                    let query = &q[(row * heads + head) * d..][..d];
+                    let scores: Vec<R> = (0..=position)
+                        .map(|key| dot(query, &k[at(key)..][..d]) * R::of(self.scale.into()))
+                        .collect();
+                    let max = scores.iter().fold(R::of(f64::NEG_INFINITY), |m, &s| m.max(s));
+                    let mut sum = R::of(0.0);
+                    let to = &mut out[(row * heads + head) * d..][..d];
+                    for (key, &score) in scores.iter().enumerate() {
+                        let p = (score - max).exp();
+                        sum += p;
+                        to.iter_mut().zip(&v[at(key)..]).for_each(|(o, &v)| *o += p * v);
+                    }
+                    to.iter_mut().for_each(|o| *o = *o / sum);
+                    lse[row * heads + head] = max + sum.ln();
+                }
+            }
+        }
+        memory.store(&self.out, &out);
+        memory.store(&self.lse, &lse);
+    }
+
+    fn flops(&self) -> u64 {
+        // Documents are data: the bound counts every row as its own half of one document.
+        let tokens = self.q.rows() as u64;
+        2 * tokens * (tokens + 1) * self.q.row_elements() as u64
+    }
+
+    fn cases() -> Vec<Case> {
+        let mut cases = Vec::new();
+        let layouts: [&[u32]; 4] = [&[0, 1], &[0, 5, 5, 17], &[0, 130], &[0, 64, 65, 200, 200]];
+        for bounds in layouts {
+            for (heads, kv_heads, head_dim) in [(2u32, 1u32, 8u32), (4, 2, 64)] {
+                let mut c = CaseBuilder::new();
+                let tokens = bounds[bounds.len() - 1];
+                let kv = [tokens, kv_heads * head_dim];
+                let op = Attention {
+                    q: c.normal(DType::F32, &[tokens, heads * head_dim], 1.5),
+                    k: c.normal(DType::F32, &kv, 1.5),
+                    v: c.normal(DType::F32, &kv, 1.0),
+                    cu_seqlens: c.values(
+                        DType::U32,
+                        &[bounds.len() as u32],
+                        bounds.iter().map(|&b| f64::from(b)),
+                    ),
+                    positions: None,
+                    page_table: None,
+                    out: c.output(DType::F32, &[tokens, heads * head_dim]),
+                    lse: c.output(DType::F32, &[tokens, heads]),
+                    head_dim,
+                    scale: 1.0 / (head_dim as f32).sqrt(),
+                };
+                cases.push(c.finish(format!("f32/{tokens}rows-{}docs-hd{head_dim}", bounds.len() - 1), op));
+            }
+        }
+        cases.push(paged_case());
+        cases
+    }
+}
+
+/// Three documents in scattered pages: one decodes at position 140, one prefills 3..=8, one is new.
+fn paged_case() -> Case {
+    let mut c = CaseBuilder::new();
+    let (heads, kv_heads, head_dim) = (4, 2, 16);
+    let positions = [140.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 0.0];
+    let tokens = positions.len() as u32;
+    let pages = [6, kv_heads, PAGE_TOKENS, head_dim];
+    let op = Attention {
+        q: c.normal(DType::F32, &[tokens, heads * head_dim], 1.0),
+        k: c.normal(DType::F32, &pages, 1.0),
+        v: c.normal(DType::F32, &pages, 1.0),
+        cu_seqlens: c.values(DType::U32, &[4], [0.0, 1.0, 7.0, 8.0]),
+        positions: Some(c.values(DType::U32, &[tokens], positions)),
+        page_table: Some(c.values(DType::U32, &[3, 3], [5.0, 0.0, 3.0, 1.0, 0.0, 0.0, 4.0, 0.0, 0.0])),
+        out: c.output(DType::F32, &[tokens, heads * head_dim]),
+        lse: c.output(DType::F32, &[tokens, heads]),
+        head_dim,
+        scale: 0.25,
+    };
+    c.finish("f32/paged", op)
+}

@@ -1,0 +1,38 @@
+use super::store_or_add;
+use crate::case::TOKENS;
+use crate::error::Check;
+use crate::*;
+
+impl Spec for BiasBackward {
+    fn check(&self) -> Result<(), OpError> {
+        let check = Check { op: BiasBackward::NAME };
+        let [tokens, n] = matrix(&self.dy);
+        check.activation("dy", &self.dy, &[tokens, n])?;
+        check.tensor("dbias", &self.dbias, DType::F32, &[n])
+    }
+
+    fn reference<R: Real>(&self, memory: &mut HostMemory<R>) {
+        let n = self.dbias.elements();
+        let mut fresh = vec![R::of(0.0); n];
+        for row in memory.load(&self.dy).chunks_exact(n) {
+            fresh.iter_mut().zip(row).for_each(|(f, &d)| *f += d);
+        }
+        store_or_add(memory, &self.dbias, &fresh, self.accumulate);
+    }
+
+    fn cases() -> Vec<Case> {
+        let mut cases = Vec::new();
+        for tokens in TOKENS {
+            for accumulate in [false, true] {
+                let mut c = CaseBuilder::new();
+                let op = BiasBackward {
+                    dy: c.normal(DType::F32, &[tokens, 40], 1.0),
+                    dbias: c.normal(DType::F32, &[40], 1.0),
+                    accumulate,
+                };
+                cases.push(c.finish(format!("f32/{tokens}x40-accumulate_{accumulate}"), op));
+            }
+        }
+        cases
+    }
+}

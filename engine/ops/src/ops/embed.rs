@@ -1,0 +1,40 @@
+use crate::case::TOKENS;
+use crate::error::Check;
+use crate::*;
+
+impl Spec for Embed {
+    fn check(&self) -> Result<(), OpError> {
+        let check = Check { op: Embed::NAME };
+        let [tokens, hidden] = matrix(&self.out);
+        check.tensor("ids", &self.ids, DType::U32, &[tokens])?;
+        check.weight("weight", &self.weight, &[ANY, hidden])?;
+        check.activation("out", &self.out, &[tokens, hidden])
+    }
+
+    fn reference<R: Real>(&self, memory: &mut HostMemory<R>) {
+        let weight = memory.load(&self.weight);
+        let hidden = self.weight.row_elements();
+        let out: Vec<R> = memory
+            .indices(&self.ids)
+            .iter()
+            .flat_map(|&id| weight[id as usize * hidden..][..hidden].iter().copied())
+            .collect();
+        memory.store(&self.out, &out);
+    }
+
+    fn cases() -> Vec<Case> {
+        let mut cases = Vec::new();
+        for dtype in [DType::F32, DType::Bf16] {
+            for tokens in TOKENS {
+                let mut c = CaseBuilder::new();
+                let op = Embed {
+                    ids: c.below(DType::U32, &[tokens], 11),
+                    weight: c.normal(dtype, &[11, 24], 1.0),
+                    out: c.output(DType::F32, &[tokens, 24]),
+                };
+                cases.push(c.finish(format!("{dtype}/{tokens}x24"), op));
+            }
+        }
+        cases
+    }
+}

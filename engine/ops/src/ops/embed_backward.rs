@@ -1,0 +1,41 @@
+use super::store_or_add;
+use crate::case::TOKENS;
+use crate::error::Check;
+use crate::*;
+
+impl Spec for EmbedBackward {
+    fn check(&self) -> Result<(), OpError> {
+        let check = Check { op: EmbedBackward::NAME };
+        let [tokens, hidden] = matrix(&self.dx);
+        check.tensor("ids", &self.ids, DType::U32, &[tokens])?;
+        check.activation("dx", &self.dx, &[tokens, hidden])?;
+        check.tensor("dweight", &self.dweight, DType::F32, &[ANY, hidden])
+    }
+
+    fn reference<R: Real>(&self, memory: &mut HostMemory<R>) {
+        let hidden = self.dx.row_elements();
+        let mut fresh = vec![R::of(0.0); self.dweight.elements()];
+        let dx = memory.load(&self.dx);
+        for (id, row) in memory.indices(&self.ids).into_iter().zip(dx.chunks_exact(hidden)) {
+            fresh[id as usize * hidden..][..hidden].iter_mut().zip(row).for_each(|(f, &d)| *f += d);
+        }
+        store_or_add(memory, &self.dweight, &fresh, self.accumulate);
+    }
+
+    fn cases() -> Vec<Case> {
+        let mut cases = Vec::new();
+        for tokens in TOKENS {
+            for accumulate in [false, true] {
+                let mut c = CaseBuilder::new();
+                let op = EmbedBackward {
+                    ids: c.below(DType::U32, &[tokens], 11),
+                    dx: c.normal(DType::F32, &[tokens, 24], 1.0),
+                    dweight: c.normal(DType::F32, &[13, 24], 1.0),
+                    accumulate,
+                };
+                cases.push(c.finish(format!("f32/{tokens}x24-accumulate_{accumulate}"), op));
+            }
+        }
+        cases
+    }
+}

@@ -1,0 +1,72 @@
+use crate::case::TOKENS;
+use crate::error::Check;
+use crate::real::matmul_nt;
+use crate::*;
+
+/// Rows of the gate, then as many of up: the interleaving of the gate/up matrix.
+pub const INTERLEAVE: usize = 8;
+
+/// Columns of gate and up for column `i` of the product.
+pub(crate) fn columns(i: usize) -> (usize, usize) {
+    let gate = i / INTERLEAVE * 2 * INTERLEAVE + i % INTERLEAVE;
+    (gate, gate + INTERLEAVE)
+}
+
+pub(crate) fn sigmoid<R: Real>(x: R) -> R {
+    R::of(1.0) / (R::of(1.0) + (-x).exp())
+}
+
+impl Spec for GateUpSwiglu {
+    fn check(&self) -> Result<(), OpError> {
+        let check = Check { op: GateUpSwiglu::NAME };
+        let ([tokens, hidden], [_, ffn]) = (matrix(&self.x), matrix(&self.product));
+        check.activation("x", &self.x, &[tokens, hidden])?;
+        check.activation("product", &self.product, &[tokens, ffn])?;
+        check.relation(ffn.is_multiple_of(INTERLEAVE as u32), || {
+            format!("product has {ffn} columns, not a multiple of {INTERLEAVE}")
+        })?;
+        check.weight("weight", &self.weight, &[2 * ffn, hidden])?;
+        self.gate_up.iter().try_for_each(|view| check.activation("gate_up", view, &[tokens, 2 * ffn]))
+    }
+
+    fn reference<R: Real>(&self, memory: &mut HostMemory<R>) {
+        let gate_up = matmul_nt(&memory.load(&self.x), &memory.load(&self.weight), self.x.row_elements());
+        let ffn = self.product.row_elements();
+        let product: Vec<R> = gate_up
+            .chunks_exact(2 * ffn)
+            .flat_map(|row| {
+                (0..ffn).map(|i| {
+                    let (gate, up) = columns(i);
+                    row[gate] * sigmoid(row[gate]) * row[up]
+                })
+            })
+            .collect();
+        memory.store(&self.product, &product);
+        if let Some(view) = &self.gate_up {
+            memory.store(view, &gate_up);
+        }
+    }
+
+    fn flops(&self) -> u64 {
+        2 * self.x.elements() as u64 * self.weight.rows() as u64
+    }
+
+    fn cases() -> Vec<Case> {
+        let mut cases = Vec::new();
+        for dtype in [DType::F32, DType::Bf16] {
+            for tokens in TOKENS {
+                for (hidden, ffn, keep) in [(24, 8, true), (40, 72, false), (300, 40, true)] {
+                    let mut c = CaseBuilder::new();
+                    let op = GateUpSwiglu {
+                        x: c.normal(DType::F32, &[tokens, hidden], 1.0),
+                        weight: c.normal(dtype, &[2 * ffn, hidden], 0.4),
+                        product: c.output(DType::F32, &[tokens, ffn]),
+                        gate_up: keep.then(|| c.output(DType::F32, &[tokens, 2 * ffn])),
+                    };
+                    cases.push(c.finish(format!("{dtype}/{tokens}x{ffn}x{hidden}"), op));
+                }
+            }
+        }
+        cases
+    }
+}

@@ -1,0 +1,60 @@
+use crate::case::TOKENS;
+use crate::error::Check;
+use crate::real::matmul_nt;
+use crate::*;
+
+/// ln Σ exp of a row.
+pub(crate) fn log_sum_exp<R: Real>(row: &[R]) -> R {
+    let max = row.iter().fold(R::of(f64::NEG_INFINITY), |m, &x| m.max(x));
+    let mut sum = R::of(0.0);
+    for &x in row {
+        sum += (x - max).exp();
+    }
+    max + sum.ln()
+}
+
+impl Spec for HeadLogprob {
+    fn check(&self) -> Result<(), OpError> {
+        let check = Check { op: HeadLogprob::NAME };
+        let ([tokens, hidden], [vocab, _]) = (matrix(&self.hidden), matrix(&self.weight));
+        check.activation("hidden", &self.hidden, &[tokens, hidden])?;
+        check.weight("weight", &self.weight, &[vocab, hidden])?;
+        check.tensor("labels", &self.labels, DType::I32, &[tokens])?;
+        check.tensor("logprob", &self.logprob, DType::F32, &[tokens])
+    }
+
+    fn reference<R: Real>(&self, memory: &mut HostMemory<R>) {
+        let (hidden, weight) = (memory.load(&self.hidden), memory.load(&self.weight));
+        let logits = matmul_nt(&hidden, &weight, self.hidden.row_elements());
+        let logprob: Vec<R> = logits
+            .chunks_exact(self.weight.rows())
+            .zip(memory.indices(&self.labels))
+            .map(|(row, label)| if label < 0 { R::of(0.0) } else { row[label as usize] - log_sum_exp(row) })
+            .collect();
+        memory.store(&self.logprob, &logprob);
+    }
+
+    fn flops(&self) -> u64 {
+        2 * self.hidden.elements() as u64 * self.weight.rows() as u64
+    }
+
+    fn cases() -> Vec<Case> {
+        let mut cases = Vec::new();
+        for dtype in [DType::F32, DType::Bf16] {
+            for tokens in TOKENS {
+                for vocab in [13u32, 700] {
+                    let mut c = CaseBuilder::new();
+                    let labels = (0..tokens).map(|t| f64::from((t * 5) % (vocab + 1)) - 1.0);
+                    let op = HeadLogprob {
+                        hidden: c.normal(DType::F32, &[tokens, 40], 1.0),
+                        weight: c.normal(dtype, &[vocab, 40], 0.5),
+                        labels: c.values(DType::I32, &[tokens], labels),
+                        logprob: c.output(DType::F32, &[tokens]),
+                    };
+                    cases.push(c.finish(format!("{dtype}/{tokens}x{vocab}"), op));
+                }
+            }
+        }
+        cases
+    }
+}

@@ -1,0 +1,84 @@
+use super::head_logprob::log_sum_exp;
+use crate::error::Check;
+use crate::real::matmul_nt;
+use crate::*;
+
+impl Spec for HeadSample {
+    fn check(&self) -> Result<(), OpError> {
+        let check = Check { op: HeadSample::NAME };
+        let ([rows, hidden], [vocab, _]) = (matrix(&self.hidden), matrix(&self.weight));
+        check.activation("hidden", &self.hidden, &[rows, hidden])?;
+        check.weight("weight", &self.weight, &[vocab, hidden])?;
+        check.tensor("sampling", &self.sampling, DType::U32, &[rows, SamplingRow::WORDS])?;
+        check.tensor("tokens", &self.tokens, DType::U32, &[rows])?;
+        check.tensor("logprob_raw", &self.logprob_raw, DType::F32, &[rows])?;
+        check.tensor("logprob_sampled", &self.logprob_sampled, DType::F32, &[rows])
+    }
+
+    fn reference<R: Real>(&self, memory: &mut HostMemory<R>) {
+        let (hidden, weight) = (memory.load(&self.hidden), memory.load(&self.weight));
+        let logits = matmul_nt(&hidden, &weight, self.hidden.row_elements());
+        let words: Vec<u32> = memory.indices(&self.sampling).into_iter().map(|w| w as u32).collect();
+        let (mut tokens, mut raw, mut sampled) = (Vec::new(), Vec::new(), Vec::new());
+        let rows =
+            logits.chunks_exact(self.weight.rows()).zip(words.chunks_exact(SamplingRow::WORDS as usize));
+        for (logits, words) in rows {
+            let single: Vec<f32> = logits.iter().map(|x| x.to_f64() as f32).collect();
+            let row: SamplingRow = bytemuck::pod_read_unaligned(bytemuck::cast_slice(words));
+            let (token, logprob) = row.draw(&single, &mut Vec::new());
+            tokens.push(R::of(token.into()));
+            raw.push(logits[token as usize] - log_sum_exp(logits));
+            sampled.push(R::of(logprob.into()));
+        }
+        memory.store(&self.tokens, &tokens);
+        memory.store(&self.logprob_raw, &raw);
+        memory.store(&self.logprob_sampled, &sampled);
+    }
+
+    fn flops(&self) -> u64 {
+        2 * self.hidden.elements() as u64 * self.weight.rows() as u64
+    }
+
+    fn cases() -> Vec<Case> {
+        let mut cases = Vec::new();
+        let plain = SamplingRow {
+            temperature: 1.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            seed_low: 1,
+            seed_high: 2,
+            position: 0,
+            sample: 0,
+        };
+        let policies = [
+            ("plain", plain),
+            ("greedy", SamplingRow { temperature: 0.0, ..plain }),
+            ("cut", SamplingRow { temperature: 0.7, top_k: 20, top_p: 0.9, min_p: 0.02, ..plain }),
+        ];
+        for dtype in [DType::F32, DType::Bf16] {
+            for (name, policy) in policies {
+                for (rows, vocab) in [(1u32, 13u32), (9, 700)] {
+                    let mut c = CaseBuilder::new();
+                    let words: Vec<f64> = (0..rows)
+                        .flat_map(|r| {
+                            let row = SamplingRow { position: r, ..policy };
+                            bytemuck::cast::<SamplingRow, [u32; SamplingRow::WORDS as usize]>(row)
+                        })
+                        .map(f64::from)
+                        .collect();
+                    let op = HeadSample {
+                        hidden: c.normal(DType::F32, &[rows, 40], 1.0),
+                        weight: c.normal(dtype, &[vocab, 40], 0.5),
+                        sampling: c.values(DType::U32, &[rows, SamplingRow::WORDS], words),
+                        tokens: c.output(DType::U32, &[rows]),
+                        logprob_raw: c.output(DType::F32, &[rows]),
+                        logprob_sampled: c.output(DType::F32, &[rows]),
+                    };
+                    cases.push(c.finish(format!("{dtype}/{rows}x{vocab}-{name}"), op));
+                }
+            }
+        }
+        cases
+    }
+}

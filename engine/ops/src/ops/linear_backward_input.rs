@@ -1,0 +1,42 @@
+use crate::case::TOKENS;
+use crate::error::Check;
+use crate::real::matmul_nn;
+use crate::*;
+
+impl Spec for LinearBackwardInput {
+    fn check(&self) -> Result<(), OpError> {
+        let check = Check { op: LinearBackwardInput::NAME };
+        let ([tokens, n], [_, k]) = (matrix(&self.dy), matrix(&self.weight));
+        check.activation("dy", &self.dy, &[tokens, n])?;
+        check.weight("weight", &self.weight, &[n, k])?;
+        check.activation("dx", &self.dx, &[tokens, k])
+    }
+
+    fn reference<R: Real>(&self, memory: &mut HostMemory<R>) {
+        let (n, k) = (self.weight.rows(), self.weight.row_elements());
+        let dx = matmul_nn(&memory.load(&self.dy), &memory.load(&self.weight), n, k);
+        memory.store(&self.dx, &dx);
+    }
+
+    fn flops(&self) -> u64 {
+        2 * self.dy.elements() as u64 * self.weight.row_elements() as u64
+    }
+
+    fn cases() -> Vec<Case> {
+        let mut cases = Vec::new();
+        for dtype in [DType::F32, DType::Bf16] {
+            for tokens in TOKENS {
+                for (n, k) in [(17, 24), (300, 72)] {
+                    let mut c = CaseBuilder::new();
+                    let op = LinearBackwardInput {
+                        dy: c.hard(DType::F32, &[tokens, n]),
+                        weight: c.normal(dtype, &[n, k], 0.2),
+                        dx: c.output(DType::F32, &[tokens, k]),
+                    };
+                    cases.push(c.finish(format!("{dtype}/{tokens}x{n}x{k}"), op));
+                }
+            }
+        }
+        cases
+    }
+}

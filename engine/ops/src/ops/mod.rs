@@ -1,0 +1,42 @@
+//! One file an op: its checks, its reference, its cost, its cases.
+
+mod adamw;
+mod attention;
+mod attention_backward;
+mod bias_backward;
+mod embed;
+mod embed_backward;
+mod gate_up_swiglu;
+mod grad_norm;
+mod head_logprob;
+mod head_loss;
+mod head_sample;
+mod linear_backward_input;
+mod linear_backward_weight;
+mod linear_residual;
+mod loss_sum;
+mod qkv_rope;
+mod rms_norm;
+mod rms_norm_backward;
+mod rope_backward;
+mod swiglu_backward;
+
+pub use gate_up_swiglu::INTERLEAVE;
+
+/// Stores `fresh`, or what is there plus `fresh`.
+pub(crate) fn store_or_add<R: crate::Real>(
+    memory: &mut crate::HostMemory<R>,
+    view: &crate::View,
+    fresh: &[R],
+    add: bool,
+) {
+    if add {
+        let mut sum = memory.load(view);
+        for (s, &f) in sum.iter_mut().zip(fresh) {
+            *s += f;
+        }
+        memory.store(view, &sum);
+    } else {
+        memory.store(view, fresh);
+    }
+}

@@ -1,0 +1,45 @@
+use super::gate_up_swiglu::{INTERLEAVE, columns, sigmoid};
+use crate::case::TOKENS;
+use crate::error::Check;
+use crate::*;
+
+impl Spec for SwigluBackward {
+    fn check(&self) -> Result<(), OpError> {
+        let check = Check { op: SwigluBackward::NAME };
+        let [tokens, ffn] = matrix(&self.dproduct);
+        check.activation("dproduct", &self.dproduct, &[tokens, ffn])?;
+        check.relation(ffn.is_multiple_of(INTERLEAVE as u32), || {
+            format!("dproduct has {ffn} columns, not a multiple of {INTERLEAVE}")
+        })?;
+        check.activation("gate_up", &self.gate_up, &[tokens, 2 * ffn])
+    }
+
+    fn reference<R: Real>(&self, memory: &mut HostMemory<R>) {
+        let dproduct = memory.load(&self.dproduct);
+        let mut gate_up = memory.load(&self.gate_up);
+        let ffn = self.dproduct.row_elements();
+        for (row, dproduct) in gate_up.chunks_exact_mut(2 * ffn).zip(dproduct.chunks_exact(ffn)) {
+            for (i, &d) in dproduct.iter().enumerate() {
+                let (gate, up) = columns(i);
+                let (g, u, s) = (row[gate], row[up], sigmoid(row[gate]));
+                row[gate] = d * u * s * (R::of(1.0) + g * (R::of(1.0) - s));
+                row[up] = d * g * s;
+            }
+        }
+        memory.store(&self.gate_up, &gate_up);
+    }
+
+    fn cases() -> Vec<Case> {
+        TOKENS
+            .into_iter()
+            .map(|tokens| {
+                let mut c = CaseBuilder::new();
+                let op = SwigluBackward {
+                    dproduct: c.normal(DType::F32, &[tokens, 40], 1.0),
+                    gate_up: c.normal(DType::F32, &[tokens, 80], 3.0),
+                };
+                c.finish(format!("f32/{tokens}x40"), op)
+            })
+            .collect()
+    }
+}

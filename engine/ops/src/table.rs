@@ -1,0 +1,475 @@
+//! The one table of ops: it makes each struct, `enum Op`, the conversions, names and operand lists.
+
+use crate::{HostMemory, OpError, Real, View};
+
+/// How an op touches an operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Only read.
+    Read,
+    /// Every element is overwritten without being read (pages: every addressed element).
+    Write,
+    /// Read and written.
+    Update,
+}
+
+/// One operand of an op.
+#[derive(Clone, Copy, Debug)]
+pub struct Operand {
+    /// Field name.
+    pub name: &'static str,
+    /// How it is touched.
+    pub access: Access,
+    /// Where it is.
+    pub view: View,
+}
+
+/// The least work an op must do: the basis of floors, MFU and benches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Bytes that must be read or written once.
+    pub bytes: u64,
+    /// Floating-point operations of its matrix products (a multiply-add is two).
+    pub flops: u64,
+}
+
+/// What every op says of itself, in its own file.
+pub trait Spec {
+    /// Shapes, dtypes and relations between the operands.
+    fn check(&self) -> Result<(), OpError>;
+    /// The formula, in the precision of the memory.
+    fn reference<R: Real>(&self, memory: &mut HostMemory<R>);
+    /// Floating-point operations of the matrix products.
+    fn flops(&self) -> u64 {
+        0
+    }
+    /// Cases that every backend is held to.
+    fn cases() -> Vec<crate::Case>
+    where
+        Self: Sized;
+}
+
+/// The two axes of a matrix view; a view of another rank gives an axis nothing else has, so that the shape
+/// check that follows names it.
+pub(crate) fn matrix(view: &View) -> [u32; 2] {
+    match view.shape() {
+        [rows, columns] => [*rows, *columns],
+        _ => [u32::MAX - 1; 2],
+    }
+}
+
+macro_rules! operand_type {
+    (opt_read) => { Option<View> };
+    (opt_write) => { Option<View> };
+    (opt_update) => { Option<View> };
+    ($access:ident) => { View };
+}
+
+macro_rules! push_operand {
+    ($list:ident, read, $name:expr, $view:expr) => {
+        $list.push(Operand { name: $name, access: Access::Read, view: $view })
+    };
+    ($list:ident, write, $name:expr, $view:expr) => {
+        $list.push(Operand { name: $name, access: Access::Write, view: $view })
+    };
+    ($list:ident, update, $name:expr, $view:expr) => {
+        $list.push(Operand { name: $name, access: Access::Update, view: $view })
+    };
+    ($list:ident, opt_read, $name:expr, $view:expr) => {
+        $list.extend($view.map(|view| Operand { name: $name, access: Access::Read, view }))
+    };
+    ($list:ident, opt_write, $name:expr, $view:expr) => {
+        $list.extend($view.map(|view| Operand { name: $name, access: Access::Write, view }))
+    };
+    ($list:ident, opt_update, $name:expr, $view:expr) => {
+        $list.extend($view.map(|view| Operand { name: $name, access: Access::Update, view }))
+    };
+}
+
+macro_rules! ops {
+    ($(
+        $(#[$doc:meta])*
+        $op:ident $name:literal {
+            $( $(#[$operand_doc:meta])* $access:ident $operand:ident ),* $(,)?
+            $( ; $( $(#[$constant_doc:meta])* $constant:ident : $type:ty ),* $(,)? )?
+        }
+    )*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Copy, Debug, PartialEq)]
+            pub struct $op {
+                $( $(#[$operand_doc])* pub $operand: operand_type!($access), )*
+                $( $( $(#[$constant_doc])* pub $constant: $type, )* )?
+            }
+
+            impl $op {
+                /// Name in listings, logs and tests.
+                pub const NAME: &'static str = $name;
+            }
+
+            impl From<$op> for Op {
+                fn from(op: $op) -> Op {
+                    Op::$op(op)
+                }
+            }
+        )*
+
+        /// Any op.
+        #[derive(Clone, Copy, Debug, PartialEq)]
+        #[allow(missing_docs, reason = "each variant is the struct of that name")]
+        pub enum Op { $( $op($op), )* }
+
+        impl Op {
+            /// Name in listings, logs and tests.
+            pub fn name(&self) -> &'static str {
+                match self { $( Op::$op(_) => $op::NAME, )* }
+            }
+
+            /// The operands there are, in the order of the table.
+            pub fn operands(&self) -> Vec<Operand> {
+                let mut list = Vec::new();
+                match self { $(
+                    Op::$op(op) => { $( push_operand!(list, $access, stringify!($operand), op.$operand); )* }
+                )* }
+                list
+            }
+
+            /// Shapes, dtypes and relations between the operands.
+            pub fn check(&self) -> Result<(), OpError> {
+                match self { $( Op::$op(op) => op.check(), )* }
+            }
+
+            /// The formula, in the precision of the memory.
+            pub fn reference<R: Real>(&self, memory: &mut HostMemory<R>) {
+                match self { $( Op::$op(op) => op.reference(memory), )* }
+            }
+
+            /// The least work: every operand once, updated ones twice, and the products' operations.
+            pub fn cost(&self) -> Cost {
+                let bytes = self
+                    .operands()
+                    .iter()
+                    .map(|o| {
+                        let once = o.view.elements() as u64 * o.view.dtype.bytes();
+                        if o.access == Access::Update { 2 * once } else { once }
+                    })
+                    .sum();
+                let flops = match self { $( Op::$op(op) => op.flops(), )* };
+                Cost { bytes, flops }
+            }
+
+            /// The cases of all ops.
+            pub fn all_cases() -> Vec<crate::Case> {
+                let mut all = Vec::new();
+                $( all.extend($op::cases()); )*
+                all
+            }
+        }
+    };
+}
+
+ops! {
+    /// out\[t\] = weight\[ids\[t\]\].
+    Embed "embed" {
+        /// Token ids, u32 \[tokens\].
+        read ids,
+        /// Embedding matrix \[vocab, hidden\].
+        read weight,
+        /// Residual stream \[tokens, hidden\].
+        write out,
+    }
+
+    /// y = x · rstd · weight with rstd = 1/√(mean(x²) + eps), per row (Zhang and Sennrich, 2019).
+    RmsNorm "rms_norm" {
+        /// Rows \[tokens, hidden\].
+        read x,
+        /// Gain \[hidden\].
+        read weight,
+        /// Rows \[tokens, hidden\].
+        write y,
+        /// 1/√(mean(x²) + eps), f32 \[tokens\].
+        write rstd;
+        /// Added to the mean square.
+        eps: f32,
+    }
+
+    /// q, k, v = x · weightᵀ + bias; q and k rotated by position (Su et al., 2021; Hugging Face's order of
+    /// the head dimension: element d pairs with d + head_dim/2).
+    QkvRope "qkv_rope" {
+        /// Normed rows \[tokens, hidden\].
+        read x,
+        /// \[q|k|v\] as \[(heads + 2·kv_heads)·head_dim, hidden\].
+        read weight,
+        /// \[(heads + 2·kv_heads)·head_dim\].
+        opt_read bias,
+        /// cos(half) | sin(half), f32 \[positions, head_dim\].
+        read rope,
+        /// Position of each row in its document, u32 \[tokens\].
+        read positions,
+        /// With pages: where each row's k and v go, page·64 + offset, u32 \[tokens\].
+        opt_read slots,
+        /// \[tokens, heads·head_dim\].
+        write q,
+        /// \[tokens, kv_heads·head_dim\], or pages \[pages, kv_heads, 64, head_dim\] when `slots` is there.
+        write k,
+        /// As `k`.
+        write v,
+    }
+
+    /// Causal attention within documents: out = softmax(scale · q·kᵀ) · v, in the canonical order of
+    /// `docs/numerics.md`. Row t of document d sits at position t − cu_seqlens\[d\], or at positions\[t\]
+    /// when keys come from pages.
+    Attention "attention" {
+        /// \[tokens, heads·head_dim\].
+        read q,
+        /// \[tokens, kv_heads·head_dim\], or pages \[pages, kv_heads, 64, head_dim\].
+        read k,
+        /// As `k`.
+        read v,
+        /// First row of each document and the end, u32 \[documents + 1\]; trailing documents may be empty.
+        read cu_seqlens,
+        /// With pages: position of each row, u32 \[tokens\].
+        opt_read positions,
+        /// With pages: the pages of each document, u32 \[documents, pages a document\].
+        opt_read page_table,
+        /// \[tokens, heads·head_dim\].
+        write out,
+        /// Log-sum-exp of each row's scaled scores, f32 \[tokens, heads\].
+        write lse;
+        /// Elements of a head.
+        head_dim: u32,
+        /// Multiplies q·k, usually 1/√head_dim.
+        scale: f32,
+    }
+
+    /// out = residual + x · weightᵀ: the attention's and the feed-forward's way back into the stream.
+    LinearResidual "linear_residual" {
+        /// \[tokens, k\].
+        read x,
+        /// \[hidden, k\].
+        read weight,
+        /// \[tokens, hidden\].
+        read residual,
+        /// \[tokens, hidden\].
+        write out,
+    }
+
+    /// product = silu(gate) · up with \[gate, up\] = x · weightᵀ, rows interleaved in eights (Shazeer, 2020).
+    GateUpSwiglu "gate_up_swiglu" {
+        /// \[tokens, hidden\].
+        read x,
+        /// Eight gate rows, eight up rows, and so on: \[2·ffn, hidden\].
+        read weight,
+        /// \[tokens, ffn\].
+        write product,
+        /// Gate and up as they leave the product, interleaved, \[tokens, 2·ffn\]; kept for the backward pass.
+        opt_write gate_up,
+    }
+
+    /// Cross-entropy of the next token with its gradient, logits never whole:
+    /// loss = lse − logit\[label\], dlogits = (softmax − onehot)·inv_targets.
+    HeadLoss "head_loss" {
+        /// Final-normed rows \[tokens, hidden\].
+        read hidden,
+        /// \[vocab, hidden\].
+        read weight,
+        /// Next token, or −1 for none, i32 \[tokens\].
+        read labels,
+        /// A [`crate::StepBlock`].
+        read step_block,
+        /// Loss of each row in nats, 0 without a label, f32 \[tokens\].
+        write loss,
+        /// Gradient of `hidden`.
+        write dhidden,
+        /// Gradient of `weight`, f32.
+        update dweight;
+        /// Whether `dweight` is added to, or overwritten.
+        accumulate: bool,
+    }
+
+    /// Log-probability of each label: logit\[label\] − lse; 0 without a label.
+    HeadLogprob "head_logprob" {
+        /// Final-normed rows \[tokens, hidden\].
+        read hidden,
+        /// \[vocab, hidden\].
+        read weight,
+        /// i32 \[tokens\]; −1 for none.
+        read labels,
+        /// f32 \[tokens\].
+        write logprob,
+    }
+
+    /// Draws the next token of each row (see [`crate::SamplingRow`] for the order of the cuts).
+    HeadSample "head_sample" {
+        /// Final-normed rows \[rows, hidden\].
+        read hidden,
+        /// \[vocab, hidden\].
+        read weight,
+        /// One [`crate::SamplingRow`] a row, u32 \[rows, SamplingRow::WORDS\].
+        read sampling,
+        /// u32 \[rows\].
+        write tokens,
+        /// Log-probability of the token under the model itself, f32 \[rows\].
+        write logprob_raw,
+        /// Log-probability under the distribution that was sampled from, f32 \[rows\].
+        write logprob_sampled,
+    }
+
+    /// dx = dy · weight.
+    LinearBackwardInput "linear_backward_input" {
+        /// \[tokens, n\].
+        read dy,
+        /// \[n, k\].
+        read weight,
+        /// \[tokens, k\].
+        write dx,
+    }
+
+    /// dweight (+)= dyᵀ · x.
+    LinearBackwardWeight "linear_backward_weight" {
+        /// \[tokens, n\].
+        read dy,
+        /// \[tokens, k\].
+        read x,
+        /// f32 \[n, k\].
+        update dweight;
+        /// Whether `dweight` is added to, or overwritten.
+        accumulate: bool,
+    }
+
+    /// dbias (+)= column sums of dy.
+    BiasBackward "bias_backward" {
+        /// \[tokens, n\].
+        read dy,
+        /// f32 \[n\].
+        update dbias;
+        /// Whether `dbias` is added to, or overwritten.
+        accumulate: bool,
+    }
+
+    /// From the gradient of silu(gate)·up to those of gate and up, in the place where these were kept.
+    SwigluBackward "swiglu_backward" {
+        /// \[tokens, ffn\].
+        read dproduct,
+        /// Gate and up interleaved in eights on the way in, their gradients on the way out, \[tokens, 2·ffn\].
+        update gate_up,
+    }
+
+    /// Gradients of q, k and v after rotation.
+    AttentionBackward "attention_backward" {
+        /// \[tokens, heads·head_dim\].
+        read q,
+        /// \[tokens, kv_heads·head_dim\].
+        read k,
+        /// As `k`.
+        read v,
+        /// The forward's result.
+        read out,
+        /// The forward's log-sum-exp, f32 \[tokens, heads\].
+        read lse,
+        /// Gradient of `out`.
+        read dout,
+        /// u32 \[documents + 1\].
+        read cu_seqlens,
+        /// As `q`.
+        write dq,
+        /// As `k`.
+        write dk,
+        /// As `k`.
+        write dv;
+        /// Elements of a head.
+        head_dim: u32,
+        /// As in the forward.
+        scale: f32,
+    }
+
+    /// Rotates the gradients of q and k back, in place.
+    RopeBackward "rope_backward" {
+        /// cos(half) | sin(half), f32 \[positions, head_dim\].
+        read rope,
+        /// u32 \[tokens\].
+        read positions,
+        /// \[tokens, (heads + kv_heads)·head_dim\]: the q and k columns of the fused gradient.
+        update dqk,
+    }
+
+    /// dx (+)= rstd·(weight·dy − x̂·mean(weight·dy·x̂)), dweight (+)= Σ dy·x̂, with x̂ = x·rstd.
+    RmsNormBackward "rms_norm_backward" {
+        /// \[tokens, hidden\].
+        read dy,
+        /// The forward's input.
+        read x,
+        /// \[hidden\].
+        read weight,
+        /// f32 \[tokens\].
+        read rstd,
+        /// \[tokens, hidden\].
+        update dx,
+        /// f32 \[hidden\].
+        update dweight;
+        /// Whether `dx` is added to (the residual's own gradient is there), or overwritten.
+        accumulate_dx: bool,
+        /// Whether `dweight` is added to, or overwritten.
+        accumulate: bool,
+    }
+
+    /// dweight\[ids\[t\]\] += dx\[t\], rows in ascending t.
+    EmbedBackward "embed_backward" {
+        /// u32 \[tokens\].
+        read ids,
+        /// \[tokens, hidden\].
+        read dx,
+        /// f32 \[vocab, hidden\].
+        update dweight;
+        /// Whether `dweight` is added to, or overwritten.
+        accumulate: bool,
+    }
+
+    /// result.loss_sum (+)= Σ loss.
+    LossSum "loss_sum" {
+        /// f32 \[tokens\].
+        read loss,
+        /// A [`crate::StepResult`].
+        update result;
+        /// Whether the sum is added to, or overwritten.
+        accumulate: bool,
+    }
+
+    /// Norm of the gradient, how much it is clipped (min(1, clip/(norm + 1e-6)), as PyTorch does), and
+    /// whether the step must not be taken.
+    GradNorm "grad_norm" {
+        /// f32 \[elements\].
+        read grad,
+        /// A [`crate::StepBlock`].
+        read step_block,
+        /// A [`crate::StepResult`], whose `loss_sum` is read.
+        update result,
+    }
+
+    /// Decoupled weight decay (Loshchilov and Hutter, 2019) on one element range of the flat arenas.
+    AdamW "adamw" {
+        /// f32, or bf16 with a remainder, \[elements\].
+        update weight,
+        /// With bf16 weights: master = (weight << 16) + remainder, i16 \[elements\]
+        /// (see [`crate::master`]). Absent with f32 weights.
+        opt_update remainder,
+        /// f32 \[elements\].
+        read grad,
+        /// First moment, f32 \[elements\].
+        update m,
+        /// Second moment, f32 \[elements\].
+        update v,
+        /// A [`crate::StepBlock`].
+        read step_block,
+        /// A [`crate::StepResult`]: `clip_scale`, and `halted`, on which nothing is written.
+        read result;
+        /// Decay of the first moment.
+        beta1: f32,
+        /// Decay of the second moment.
+        beta2: f32,
+        /// Added to the denominator.
+        eps: f32,
+        /// Multiplied by the learning rate.
+        weight_decay: f32,
+    }
+}
