@@ -1,5 +1,6 @@
 //! How the next token is drawn.
 
+use crate::philox::{self, Purpose};
 use bytemuck::{Pod, Zeroable};
 
 /// Sampling parameters of one row, with the identity of its random number.
@@ -35,10 +36,8 @@ impl SamplingRow {
 
     /// The uniform number in \[0, 1) that decides this row's token.
     pub fn uniform(&self) -> f64 {
-        let bits = crate::philox::philox4x32_10(
-            [self.position, self.sample, 0, crate::philox::PURPOSE_SAMPLING],
-            [self.seed_low, self.seed_high],
-        );
+        let seed = u64::from(self.seed_low) | u64::from(self.seed_high) << 32;
+        let bits = philox::draw(seed, Purpose::Sample, self.sample.into(), self.position);
         ((u64::from(bits[0]) << 21) ^ u64::from(bits[1] >> 11)) as f64 / (1u64 << 53) as f64
     }
 

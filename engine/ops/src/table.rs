@@ -438,7 +438,7 @@ ops! {
     /// Norm of the gradient, how much it is clipped (min(1, clip/(norm + 1e-6)), as PyTorch does), and
     /// whether the step must not be taken.
     GradNorm "grad_norm" {
-        /// f32 \[elements\].
+        /// f32 of any shape, without gaps.
         read grad,
         /// A [`crate::StepBlock`].
         read step_block,

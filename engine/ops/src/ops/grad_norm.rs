@@ -4,7 +4,8 @@ use crate::*;
 impl Spec for GradNorm {
     fn check(&self) -> Result<(), OpError> {
         let check = Check { op: GradNorm::NAME };
-        check.tensor("grad", &self.grad, DType::F32, &[ANY])?;
+        check.dtype("grad", &self.grad, &[DType::F32])?;
+        check.relation(self.grad.is_contiguous(), || "`grad` has gaps between its rows".into())?;
         check.tensor("step_block", &self.step_block, DType::F32, &[StepBlock::WORDS])?;
         check.tensor("result", &self.result, DType::F32, &[StepResult::WORDS])
     }

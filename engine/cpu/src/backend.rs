@@ -1,0 +1,128 @@
+//! The CPU as a backend: ops run at once, a program is a list of ops.
+
+use crate::memory::Memory;
+use crate::ops;
+use octo_ops::{Backend, BackendError, BufferId, DType, DeviceInfo, Op, Program, SLOTS, Slot, View};
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+/// CPU cores.
+pub struct CpuBackend {
+    pool: ThreadPool,
+    memory: Memory,
+    programs: Vec<Vec<Op>>,
+    capturing: Option<Vec<Op>>,
+    readbacks: [Vec<u8>; SLOTS],
+}
+
+impl CpuBackend {
+    /// A backend with so many threads, all of the machine's by default. Results do not depend on them.
+    ///
+    /// # Errors
+    /// What the system says when threads cannot be started.
+    pub fn new(threads: Option<usize>) -> Result<CpuBackend, String> {
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(threads.unwrap_or(0))
+            .thread_name(|i| format!("octo-cpu-{i}"))
+            .build()
+            .map_err(|e| e.to_string())?;
+        Ok(CpuBackend {
+            pool,
+            memory: Memory::default(),
+            programs: Vec::new(),
+            capturing: None,
+            readbacks: Default::default(),
+        })
+    }
+
+    fn execute(&self, op: &Op) -> Result<(), BackendError> {
+        self.pool.install(|| ops::run(op, &self.memory))
+    }
+}
+
+impl Backend for CpuBackend {
+    fn describe(&self) -> DeviceInfo {
+        let threads = self.pool.current_num_threads();
+        let plural = if threads == 1 { "" } else { "s" };
+        let isa = crate::simd::isa();
+        DeviceInfo { kind: "cpu", description: format!("cpu: {threads} thread{plural}, {isa}") }
+    }
+
+    fn allocate(&mut self, name: &str, bytes: u64) -> Result<BufferId, BackendError> {
+        self.memory.allocate(name, bytes)
+    }
+
+    fn run(&mut self, op: &Op) -> Result<(), BackendError> {
+        check_dtypes(op)?;
+        match &mut self.capturing {
+            Some(ops) => {
+                ops.push(*op);
+                Ok(())
+            }
+            None => self.execute(op),
+        }
+    }
+
+    fn upload(&mut self, to: &View, from: &[u8]) -> Result<(), BackendError> {
+        self.memory.bytes_mut(to).copy_from_slice(from);
+        Ok(())
+    }
+
+    fn begin_readback(&mut self, slot: Slot, from: &View) -> Result<(), BackendError> {
+        let Some(place) = self.readbacks.get_mut(slot.0 as usize) else {
+            return Err(BackendError::Misuse(format!("there is no {slot:?}")));
+        };
+        place.clear();
+        place.extend_from_slice(self.memory.bytes_mut(from));
+        Ok(())
+    }
+
+    fn finish_readback(&mut self, slot: Slot, into: &mut [u8]) -> Result<(), BackendError> {
+        match self.readbacks.get(slot.0 as usize) {
+            Some(place) if place.len() == into.len() => {
+                into.copy_from_slice(place);
+                Ok(())
+            }
+            _ => Err(BackendError::Misuse(format!("{slot:?} does not hold {} bytes", into.len()))),
+        }
+    }
+
+    fn begin_capture(&mut self) -> Result<(), BackendError> {
+        self.capturing = Some(Vec::new());
+        Ok(())
+    }
+
+    fn end_capture(&mut self) -> Result<Program, BackendError> {
+        let Some(ops) = self.capturing.take() else {
+            return Err(BackendError::Misuse("no capture to end".into()));
+        };
+        self.programs.push(ops);
+        Ok(Program(self.programs.len() as u32 - 1))
+    }
+
+    fn replay(&mut self, program: Program) -> Result<(), BackendError> {
+        let Some(ops) = self.programs.get(program.0 as usize) else {
+            return Err(BackendError::Misuse(format!("there is no {program:?}")));
+        };
+        ops.iter().try_for_each(|op| self.execute(op))
+    }
+
+    fn wait(&mut self) -> Result<(), BackendError> {
+        Ok(())
+    }
+}
+
+/// On the CPU activations are f32; only parameters may be bf16.
+fn check_dtypes(op: &Op) -> Result<(), BackendError> {
+    let wrong = op
+        .operands()
+        .into_iter()
+        .find(|o| o.view.dtype == DType::Bf16 && !matches!(o.name, "weight" | "bias"));
+    match wrong {
+        None => Ok(()),
+        Some(o) => Err(BackendError::Misuse(format!(
+            "{}: `{}` is bf16; the CPU keeps activations in f32",
+            op.name(),
+            o.name
+        ))),
+    }
+}

@@ -1,0 +1,142 @@
+//! Buffers, and views of them as slices.
+//!
+//! SAFETY, for the whole crate: the queue has checked every op before it arrives here: each view lies inside
+//! its buffer, is aligned to its element type, and a written view shares no byte with any other operand.
+//! Buffers are never freed or moved while the backend lives, and one op runs at a time, so within an op the
+//! rows of a written view may be handed out as `&mut`, each row once at a time.
+
+use bytemuck::Pod;
+use half::bf16;
+use octo_ops::{BackendError, BufferId, DType, View};
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::borrow::Cow;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+/// Alignment of every buffer; rows of tensors start at multiples of it where the layout says so.
+const ALIGNMENT: usize = 256;
+
+struct Buffer {
+    start: NonNull<u8>,
+    layout: Layout,
+}
+
+// SAFETY: a buffer is plain memory that it owns; access is ordered by the backend (see the module's head).
+unsafe impl Send for Buffer {}
+// SAFETY: as above.
+unsafe impl Sync for Buffer {}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `Memory::allocate` with this layout.
+        unsafe { dealloc(self.start.as_ptr(), self.layout) }
+    }
+}
+
+/// All buffers of one backend.
+#[derive(Default)]
+pub(crate) struct Memory {
+    buffers: Vec<Buffer>,
+}
+
+impl Memory {
+    pub fn allocate(&mut self, name: &str, bytes: u64) -> Result<BufferId, BackendError> {
+        let out_of_memory = || BackendError::OutOfMemory { name: name.into(), bytes };
+        let size = usize::try_from(bytes.max(1)).map_err(|_| out_of_memory())?;
+        let layout = Layout::from_size_align(size, ALIGNMENT).map_err(|_| out_of_memory())?;
+        // SAFETY: the size is not zero.
+        let start = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(out_of_memory)?;
+        self.buffers.push(Buffer { start, layout });
+        Ok(BufferId(self.buffers.len() as u32 - 1))
+    }
+
+    fn pointer(&self, view: &View) -> *mut u8 {
+        let buffer = &self.buffers[view.buffer.0 as usize];
+        debug_assert!(view.offset + view.span_bytes() <= buffer.layout.size() as u64);
+        // SAFETY: the queue has checked that the view lies inside its buffer.
+        unsafe { buffer.start.as_ptr().add(view.offset as usize) }
+    }
+
+    /// The elements of a view from first to last, gaps included.
+    pub fn span<T: Pod>(&self, view: &View) -> &[T] {
+        debug_assert_eq!(size_of::<T>() as u64, view.dtype.bytes());
+        let elements = view.span_bytes() as usize / size_of::<T>();
+        // SAFETY: in bounds and aligned (module's head); nothing writes to it during this op.
+        unsafe { std::slice::from_raw_parts(self.pointer(view).cast::<T>(), elements) }
+    }
+
+    /// The elements of a written view without gaps.
+    #[allow(clippy::mut_from_ref, reason = "written views are disjoint from all others: the module's head")]
+    pub fn span_mut<T: Pod>(&self, view: &View) -> &mut [T] {
+        debug_assert_eq!(size_of::<T>() as u64, view.dtype.bytes());
+        debug_assert!(view.is_contiguous());
+        let elements = view.span_bytes() as usize / size_of::<T>();
+        // SAFETY: in bounds, aligned, and disjoint from every other operand (module's head).
+        unsafe { std::slice::from_raw_parts_mut(self.pointer(view).cast::<T>(), elements) }
+    }
+
+    /// The bytes of a view without gaps, for copies between host and device.
+    pub fn bytes_mut(&mut self, view: &View) -> &mut [u8] {
+        debug_assert!(view.is_contiguous());
+        // SAFETY: in bounds (module's head), and `self` is borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.pointer(view), view.span_bytes() as usize) }
+    }
+
+    /// A small vector of parameters in f32.
+    pub fn vector(&self, view: &View) -> Cow<'_, [f32]> {
+        match view.dtype {
+            DType::Bf16 => Cow::Owned(self.span::<bf16>(view).iter().map(|v| v.to_f32()).collect()),
+            _ => Cow::Borrowed(self.span(view)),
+        }
+    }
+
+    /// The rows of a written view that may have gaps.
+    pub fn rows_mut<T: Pod>(&self, view: &View) -> RowsMut<'_, T> {
+        debug_assert_eq!(size_of::<T>() as u64, view.dtype.bytes());
+        RowsMut {
+            start: self.pointer(view).cast::<T>(),
+            rows: view.rows(),
+            width: view.row_elements(),
+            stride: view.row_stride(),
+            memory: PhantomData,
+        }
+    }
+}
+
+/// Rows of a written view, to be handed out one by one.
+#[derive(Clone, Copy)]
+pub(crate) struct RowsMut<'a, T> {
+    start: *mut T,
+    rows: usize,
+    width: usize,
+    stride: usize,
+    memory: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: whoever calls `row` answers for asking for each row from one thread at a time.
+unsafe impl<T: Send> Send for RowsMut<'_, T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for RowsMut<'_, T> {}
+
+impl<'a, T> RowsMut<'a, T> {
+    /// First element, for kernels that address rows themselves.
+    pub fn start(&self) -> *mut T {
+        self.start
+    }
+
+    /// Elements between rows.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// Row `i`.
+    ///
+    /// # Safety
+    /// No two live slices of one row.
+    #[allow(clippy::mut_from_ref, reason = "the caller's promise")]
+    pub unsafe fn row(&self, i: usize) -> &'a mut [T] {
+        assert!(i < self.rows, "row {i} of {}", self.rows);
+        // SAFETY: inside the view by the assertion; disjoint from other rows by the stride.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(i * self.stride), self.width) }
+    }
+}

@@ -1,0 +1,114 @@
+//! Which device a run gets.
+
+use crate::Queue;
+use octo_cpu::CpuBackend;
+
+/// A device as recipes and `--device` name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceKind {
+    /// CUDA where there is a driver and a GPU, else the CPU.
+    Auto,
+    /// CPU cores.
+    Cpu,
+    /// An NVIDIA GPU.
+    Cuda,
+    /// The CUDA kernels on a simulated GPU.
+    Sim,
+}
+
+impl DeviceKind {
+    /// The names, as users write them.
+    pub const NAMES: [(&'static str, DeviceKind); 4] = [
+        ("auto", DeviceKind::Auto),
+        ("cpu", DeviceKind::Cpu),
+        ("cuda", DeviceKind::Cuda),
+        ("sim", DeviceKind::Sim),
+    ];
+}
+
+/// Why no device was opened.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The backend is not part of the program yet.
+    #[error("device `{0}` is not part of this version yet; use `--device cpu`")]
+    NotYet(&'static str),
+    /// `auto` found no GPU although the environment says that one was meant.
+    #[error(
+        "{variable} is set, so a GPU seems to be meant, but this version has no CUDA backend yet; \
+         say `--device cpu` to run on the CPU all the same"
+    )]
+    GpuMeant {
+        /// The environment variable that says so.
+        variable: &'static str,
+    },
+    /// The CPU's thread pool could not be made.
+    #[error("cannot start {threads} threads: {reason}")]
+    Threads {
+        /// Threads asked for.
+        threads: usize,
+        /// What the system said.
+        reason: String,
+    },
+}
+
+/// Variables that a scheduler or user sets to hand out GPUs.
+const GPU_VARIABLES: [&str; 4] =
+    ["CUDA_VISIBLE_DEVICES", "SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE"];
+
+/// Opens a device. `threads` bounds the CPU's threads; results do not depend on it.
+pub fn open(kind: DeviceKind, threads: Option<usize>) -> Result<Queue, OpenError> {
+    resolve(kind, |name| std::env::var(name).ok())?;
+    let backend = CpuBackend::new(threads)
+        .map_err(|reason| OpenError::Threads { threads: threads.unwrap_or(0), reason })?;
+    Ok(Queue::new(Box::new(backend)))
+}
+
+/// Fails unless the CPU is what the user gets.
+fn resolve(kind: DeviceKind, variable: impl Fn(&str) -> Option<String>) -> Result<(), OpenError> {
+    match kind {
+        DeviceKind::Cpu => Ok(()),
+        DeviceKind::Cuda => Err(OpenError::NotYet("cuda")),
+        DeviceKind::Sim => Err(OpenError::NotYet("sim")),
+        DeviceKind::Auto => {
+            let meant = |name: &&str| variable(name).is_some_and(|v| !matches!(v.trim(), "" | "-1" | "0"));
+            match GPU_VARIABLES.iter().find(|name| {
+                // For CUDA_VISIBLE_DEVICES "0" is a device; for Slurm's count it is none.
+                meant(name) || (**name != "SLURM_GPUS_ON_NODE" && variable(name).as_deref() == Some("0"))
+            }) {
+                Some(variable) => Err(OpenError::GpuMeant { variable }),
+                None => Ok(()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn auto_refuses_the_cpu_where_a_gpu_was_meant() {
+        let with = |name: &'static str, value: &'static str| {
+            resolve(DeviceKind::Auto, move |n| (n == name).then(|| value.to_owned()))
+        };
+        assert_eq!(
+            with("CUDA_VISIBLE_DEVICES", "0"),
+            Err(OpenError::GpuMeant { variable: "CUDA_VISIBLE_DEVICES" })
+        );
+        assert_eq!(
+            with("SLURM_GPUS_ON_NODE", "8"),
+            Err(OpenError::GpuMeant { variable: "SLURM_GPUS_ON_NODE" })
+        );
+        assert_eq!(with("SLURM_GPUS_ON_NODE", "0"), Ok(()));
+        assert_eq!(with("CUDA_VISIBLE_DEVICES", ""), Ok(()));
+        assert_eq!(with("CUDA_VISIBLE_DEVICES", "-1"), Ok(()));
+        assert_eq!(with("HOME", "/"), Ok(()));
+    }
+
+    #[test]
+    fn a_device_that_is_not_there_is_one_clear_error() {
+        let error = open(DeviceKind::Cuda, None).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(error.contains("cuda") && error.contains("--device cpu"), "{error}");
+    }
+}

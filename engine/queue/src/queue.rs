@@ -1,0 +1,218 @@
+//! The queue itself.
+
+use octo_ops::{
+    Access, Backend, BackendError, BufferId, DType, DeviceInfo, Op, OpError, Operand, Program, Slot, View,
+};
+
+/// Why the queue refused or failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum QueueError {
+    /// The device failed, ran out of memory, or found bad data.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// A rule of the queue was broken; a bug of the program, please report it.
+    #[error("{what} (a bug in octo-engine: please report it)")]
+    Misuse {
+        /// Which rule.
+        what: String,
+    },
+}
+
+impl From<OpError> for QueueError {
+    fn from(error: OpError) -> QueueError {
+        QueueError::Misuse { what: error.to_string() }
+    }
+}
+
+/// Memory and ops of one device, in order.
+pub struct Queue {
+    backend: Box<dyn Backend>,
+    buffers: Vec<(String, u64)>,
+    sealed: bool,
+    capturing: bool,
+}
+
+impl Queue {
+    /// A queue over a backend that was opened elsewhere in this crate.
+    pub(crate) fn new(backend: Box<dyn Backend>) -> Queue {
+        Queue { backend, buffers: Vec::new(), sealed: false, capturing: false }
+    }
+
+    /// What the device says of itself.
+    pub fn describe(&self) -> DeviceInfo {
+        self.backend.describe()
+    }
+
+    /// A zeroed buffer for one contiguous tensor. Only before [`Queue::seal`]: afterwards buffers would move
+    /// under captured programs.
+    pub fn tensor(&mut self, name: &str, dtype: DType, shape: &[u32]) -> Result<View, QueueError> {
+        self.refuse(self.sealed, || format!("buffer `{name}` asked for after start-up"))?;
+        let bytes = shape.iter().map(|&n| u64::from(n)).product::<u64>() * dtype.bytes();
+        let id = self.backend.allocate(name, bytes)?;
+        self.refuse(id.0 as usize != self.buffers.len(), || format!("buffer `{name}` is out of order"))?;
+        self.buffers.push((name.to_owned(), bytes));
+        Ok(View::new(id, 0, dtype, shape))
+    }
+
+    /// Start-up is over: no buffer is made after this.
+    pub fn seal(&mut self) {
+        self.sealed = true;
+    }
+
+    /// Names and bytes of all buffers, in the order they were made.
+    pub fn memory(&self) -> &[(String, u64)] {
+        &self.buffers
+    }
+
+    /// Runs an op after everything asked for before; while capturing, records it instead.
+    pub fn run(&mut self, op: impl Into<Op>) -> Result<(), QueueError> {
+        let op = op.into();
+        op.check()?;
+        let operands = op.operands();
+        for operand in &operands {
+            self.check_bounds(op.name(), operand.name, &operand.view)?;
+        }
+        check_overlap(op.name(), &operands)?;
+        Ok(self.backend.run(&op)?)
+    }
+
+    /// Copies host bytes into a contiguous view.
+    pub fn upload(&mut self, to: View, from: &[u8]) -> Result<(), QueueError> {
+        self.refuse(self.capturing, || "upload inside a capture".into())?;
+        self.check_copy("upload", &to, from.len())?;
+        Ok(self.backend.upload(&to, from)?)
+    }
+
+    /// Starts copying a contiguous view to the host.
+    pub fn begin_readback(&mut self, slot: Slot, from: View) -> Result<(), QueueError> {
+        self.refuse(self.capturing, || "readback inside a capture".into())?;
+        self.check_copy("readback", &from, from.span_bytes() as usize)?;
+        Ok(self.backend.begin_readback(slot, &from)?)
+    }
+
+    /// Waits for a copy begun earlier.
+    pub fn finish_readback(&mut self, slot: Slot, into: &mut [u8]) -> Result<(), QueueError> {
+        self.refuse(self.capturing, || "readback inside a capture".into())?;
+        Ok(self.backend.finish_readback(slot, into)?)
+    }
+
+    /// Records the ops that `f` runs as a program.
+    pub fn capture(
+        &mut self,
+        f: impl FnOnce(&mut Queue) -> Result<(), QueueError>,
+    ) -> Result<Program, QueueError> {
+        self.refuse(self.capturing, || "capture inside a capture".into())?;
+        self.backend.begin_capture()?;
+        self.capturing = true;
+        let outcome = f(self);
+        self.capturing = false;
+        let program = self.backend.end_capture()?;
+        outcome.map(|()| program)
+    }
+
+    /// Runs a recorded program.
+    pub fn replay(&mut self, program: Program) -> Result<(), QueueError> {
+        self.refuse(self.capturing, || "replay inside a capture".into())?;
+        Ok(self.backend.replay(program)?)
+    }
+
+    /// Waits until everything asked for is done.
+    pub fn wait(&mut self) -> Result<(), QueueError> {
+        self.refuse(self.capturing, || "wait inside a capture".into())?;
+        Ok(self.backend.wait()?)
+    }
+
+    fn check_bounds(&self, op: &'static str, operand: &'static str, view: &View) -> Result<(), OpError> {
+        let BufferId(id) = view.buffer;
+        let size = self.buffers.get(id as usize).map_or(0, |(_, bytes)| *bytes);
+        let inside = view.offset.checked_add(view.span_bytes()).is_some_and(|end| end <= size);
+        if inside && view.offset.is_multiple_of(view.dtype.bytes()) {
+            Ok(())
+        } else {
+            Err(OpError::Bounds { op, operand, view: *view, size })
+        }
+    }
+
+    fn check_copy(&self, what: &'static str, view: &View, bytes: usize) -> Result<(), QueueError> {
+        self.check_bounds(what, "view", view)?;
+        self.refuse(!view.is_contiguous() || view.span_bytes() != bytes as u64, || {
+            format!("{what} of {bytes} bytes for {view:?}, which is not that many bytes without gaps")
+        })
+    }
+
+    fn refuse(&self, broken: bool, what: impl FnOnce() -> String) -> Result<(), QueueError> {
+        if broken { Err(QueueError::Misuse { what: what() }) } else { Ok(()) }
+    }
+}
+
+fn check_overlap(op: &'static str, operands: &[Operand]) -> Result<(), OpError> {
+    for (i, a) in operands.iter().enumerate() {
+        for b in &operands[i + 1..] {
+            let written = a.access != Access::Read || b.access != Access::Read;
+            if written && a.view.overlaps(&b.view) {
+                return Err(OpError::Overlap { op, a: a.name, b: b.name });
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use octo_ops::{LossSum, RmsNorm, StepResult};
+
+    fn norm(q: &mut Queue, x: View, y: View) -> Result<(), QueueError> {
+        let hidden = x.shape()[1];
+        let weight = q.tensor("weight", DType::F32, &[hidden])?;
+        let rstd = q.tensor("rstd", DType::F32, &[x.shape()[0]])?;
+        q.run(RmsNorm { x, weight, y, rstd, eps: 1e-5 })
+    }
+
+    #[test]
+    fn an_operand_outside_its_buffer_is_refused() {
+        let (mut q, _) = crate::record();
+        let x = q.tensor("x", DType::F32, &[4, 8]).unwrap();
+        let y = q.tensor("y", DType::F32, &[4, 8]).unwrap();
+        let mut beyond = y;
+        beyond.offset += 4;
+        let error = norm(&mut q, x, beyond).unwrap_err().to_string();
+        assert!(error.contains("`y`") && error.contains("128 bytes"), "{error}");
+        let nowhere = View::new(BufferId(77), 0, DType::F32, &[4, 8]);
+        assert!(norm(&mut q, x, nowhere).is_err());
+        assert!(norm(&mut q, x, y).is_ok());
+    }
+
+    #[test]
+    fn writing_over_another_operand_is_refused() {
+        let (mut q, _) = crate::record();
+        let both = q.tensor("both", DType::F32, &[4, 16]).unwrap();
+        let (left, right) = (both.slice_columns(0, 8), both.slice_columns(8, 8));
+        assert!(norm(&mut q, left, right).is_ok());
+        assert!(norm(&mut q, left, left).unwrap_err().to_string().contains("overlap"));
+        assert!(norm(&mut q, left, both.slice_columns(4, 8)).is_err());
+    }
+
+    #[test]
+    fn buffers_are_made_at_start_up_only() {
+        let (mut q, _) = crate::record();
+        q.seal();
+        assert!(q.tensor("late", DType::F32, &[1]).unwrap_err().to_string().contains("late"));
+    }
+
+    #[test]
+    fn a_capture_holds_ops_and_nothing_that_needs_the_host() {
+        let (mut q, _) = crate::record();
+        let loss = q.tensor("loss", DType::F32, &[4]).unwrap();
+        let result = q.tensor("result", DType::F32, &[StepResult::WORDS]).unwrap();
+        q.seal();
+        let program = q.capture(|q| q.run(LossSum { loss, result, accumulate: false })).unwrap();
+        assert!(q.replay(program).is_ok());
+        assert!(q.capture(|q| q.upload(loss, &[0; 16])).is_err());
+        assert!(q.capture(|q| q.begin_readback(Slot(0), loss)).is_err());
+        assert!(q.capture(|q| q.wait()).is_err());
+        assert!(q.capture(|q| q.replay(program)).is_err());
+        assert!(q.upload(loss, &[0; 12]).is_err(), "a copy of the wrong size");
+    }
+}
