@@ -41,7 +41,7 @@ impl Recipe {
         let texts = reading.texts.into_inner();
         match recipe {
             Some(recipe) if texts.is_sound() => Ok(recipe),
-            _ => Err(RecipeErrors { recipe: path.display().to_string(), problems: texts.into_problems() }),
+            _ => Err(texts.into_errors(path)),
         }
     }
 }

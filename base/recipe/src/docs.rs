@@ -3,12 +3,13 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use crate::keys::{Class, Key, Kind, Presence, TABLES, Table};
+use crate::keys::{Class, Key, Kind, Presence, Table};
+use crate::table::TABLES;
 
 const OPENING: &str = "\
 # Recipes
 
-<!-- Made from base/recipe/src/keys.rs. To make it again: UPDATE_DOCS=1 cargo test -p octo-recipe docs -->
+<!-- Made from base/recipe/src/table.rs. To make it again: UPDATE_DOCS=1 cargo test -p octo-recipe docs -->
 
 A recipe is one TOML file that says everything about a training run: `octo-engine train RECIPE`. It is read whole
 before anything starts, and every mistake in it is reported at once, with its line and column.
@@ -112,7 +113,7 @@ fn docs_say_what_the_table_of_keys_says() {
     let found = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         found == wanted,
-        "docs/recipe.md is not what base/recipe/src/keys.rs says; make it again with\n\
+        "docs/recipe.md is not what base/recipe/src/table.rs says; make it again with\n\
          UPDATE_DOCS=1 cargo test -p octo-recipe docs"
     );
 }

@@ -2,9 +2,6 @@
 
 use std::fmt;
 
-/// How many problems a message shows: a file that is no recipe at all would have thousands.
-const SHOWN: usize = 50;
-
 /// One mistake in a recipe. Keys are shown as in `stages[0].schedule.lr`.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -257,21 +254,23 @@ fn shown(message: &str) -> String {
 pub struct RecipeErrors {
     /// The recipe that was asked for.
     pub recipe: String,
-    /// At least one.
+    /// At least one, and at most a hundred.
     pub problems: Vec<Problem>,
+    /// How many there are beyond those.
+    pub more: usize,
 }
 
 impl std::error::Error for RecipeErrors {}
 
 impl fmt::Display for RecipeErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for problem in self.problems.iter().take(SHOWN) {
+        for problem in &self.problems {
             writeln!(f, "{problem}")?;
         }
-        let found = self.problems.len();
-        if found > SHOWN {
-            writeln!(f, "and {} more", found - SHOWN)?;
+        if self.more > 0 {
+            writeln!(f, "and {} more", self.more)?;
         }
+        let found = self.problems.len() + self.more;
         write!(f, "{}: {found} {}", self.recipe, if found == 1 { "mistake" } else { "mistakes" })
     }
 }

@@ -73,3 +73,84 @@ sequence_length = 8
 batch_tokens = 16
 schedule = { lr = 1e-3 }
 "#;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::tests::{FULL, load};
+
+    #[test]
+    fn a_megabyte_of_mistakes_is_counted_and_not_listed() {
+        let keys: String = (0..30_000).map(|n| format!("k{n}=1\n")).collect();
+        for text in [keys, "= 1\n".repeat(50_000), "[[stages]]\nx=1\n".repeat(15_000)] {
+            let errors = load(&text).unwrap_err();
+            assert!(errors.contains("\nand ") && errors.len() < 100_000, "{}", errors.len());
+        }
+    }
+
+    #[test]
+    fn every_file_of_the_corpus_is_read_or_refused() {
+        let mut found = 0;
+        for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus")).unwrap() {
+            fuzz_recipe(&std::fs::read(entry.unwrap().path()).unwrap());
+            found += 1;
+        }
+        assert!(found > 0);
+    }
+
+    /// A valid recipe with some of its values replaced by others that are valid too.
+    fn valid_recipes() -> impl Strategy<Value = String> {
+        let rate = prop_oneof![Just("0".to_owned()), (0.0f64..10.0).prop_map(|rate| format!("{rate:?}"))];
+        let shape = proptest::sample::select(&["linear", "cosine", "one_minus_sqrt"][..]);
+        let text = any::<String>().prop_filter("text is not empty", |text| !text.is_empty());
+        (rate, shape, 0..=i64::MAX, 1u64..1_000_000, 1u64..64, text, any::<bool>()).prop_map(
+            |(rate, shape, seed, rows, sequences, text, flag)| {
+                FULL.replace("lr = 2e-3", &format!("lr = {rate}"))
+                    .replace("one_minus_sqrt", shape)
+                    .replace("seed = 7", &format!("seed = {seed}"))
+                    .replace("rows = \"20k\"", &format!("rows = {rows}"))
+                    .replace("batch_tokens = 8_192", &format!("batch_tokens = {}", sequences * 2048))
+                    .replace("warmup_steps = 10", "warmup_steps = 1")
+                    .replace("add_eos = false", &format!("add_eos = {flag}"))
+                    .replace("\"Ann has\"", &toml::Value::String(text).to_string())
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn any_valid_recipe_resolves_to_itself(text in valid_recipes()) {
+            let recipe = load(&text);
+            prop_assert!(recipe.is_ok(), "{}", recipe.unwrap_err());
+            let recipe = recipe.unwrap();
+            prop_assert_eq!(load(&recipe.to_toml()).unwrap(), recipe);
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            fuzz_recipe(&bytes);
+        }
+
+        #[test]
+        fn a_recipe_with_bytes_changed_is_read_or_refused(
+            changes in proptest::collection::vec((0usize..FULL.len(), any::<u8>()), 1..6),
+            cut in 0usize..FULL.len() * 4,
+        ) {
+            let mut bytes = FULL.as_bytes().to_vec();
+            for (at, byte) in changes {
+                bytes[at] = byte;
+            }
+            bytes.truncate(cut.max(1));
+            fuzz_recipe(&bytes);
+        }
+
+        #[test]
+        fn a_recipe_of_shuffled_lines_is_read_or_refused(
+            lines in proptest::sample::subsequence(FULL.lines().collect::<Vec<_>>(), 0..60).prop_shuffle(),
+        ) {
+            fuzz_recipe(lines.join("\n").as_bytes());
+        }
+    }
+}

@@ -2,13 +2,16 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use crate::error::{Place, Problem, RecipeError};
+use crate::error::{Place, Problem, RecipeError, RecipeErrors};
 use crate::host::Host;
 use crate::keys::{Presence, Table, table_under};
 use crate::tree::{self, Entries, Node, Spot, Value};
 
 /// How many recipes may extend each other.
 const CHAIN_LIMIT: usize = 16;
+
+/// How many problems are placed and shown: a file that is no recipe at all has a hundred thousand.
+const PROBLEM_LIMIT: usize = 100;
 
 /// One of the texts that make up a recipe.
 pub(crate) struct Text {
@@ -25,19 +28,12 @@ pub(crate) struct Text {
 #[derive(Default)]
 pub(crate) struct Texts {
     texts: Vec<Text>,
-    problems: Vec<(Spot, Problem)>,
+    problems: Vec<(Spot, RecipeError)>,
 }
 
 impl Texts {
     pub(crate) fn report(&mut self, spot: Spot, error: RecipeError) {
-        let place = match self.texts.get(spot.text) {
-            Some(text) if text.is_override => {
-                Place { file: text.name.clone(), position: None, excerpt: None }
-            }
-            Some(text) => Place::within(&text.name, &text.content, spot.start, spot.end),
-            None => Place { file: String::new(), position: None, excerpt: None },
-        };
-        self.problems.push((spot, Problem { place, error }));
+        self.problems.push((spot, error));
     }
 
     pub(crate) fn folder(&self, spot: Spot) -> &Path {
@@ -48,11 +44,29 @@ impl Texts {
         self.problems.is_empty()
     }
 
-    /// Every problem, in the order of the texts.
-    pub(crate) fn into_problems(mut self) -> Vec<Problem> {
+    /// What is wrong with `recipe`, in the order of the texts.
+    pub(crate) fn into_errors(mut self, recipe: &Path) -> RecipeErrors {
         self.problems.sort_by_key(|(spot, _)| *spot);
         self.problems.dedup();
-        self.problems.into_iter().map(|(_, problem)| problem).collect()
+        let more = self.problems.len().saturating_sub(PROBLEM_LIMIT);
+        self.problems.truncate(PROBLEM_LIMIT);
+        let placed =
+            |(spot, error): &(Spot, RecipeError)| Problem { place: self.place(*spot), error: error.clone() };
+        RecipeErrors {
+            recipe: recipe.display().to_string(),
+            problems: self.problems.iter().map(placed).collect(),
+            more,
+        }
+    }
+
+    fn place(&self, spot: Spot) -> Place {
+        match self.texts.get(spot.text) {
+            Some(text) if text.is_override => {
+                Place { file: text.name.clone(), position: None, excerpt: None }
+            }
+            Some(text) => Place::within(&text.name, &text.content, spot.start, spot.end),
+            None => Place { file: String::new(), position: None, excerpt: None },
+        }
     }
 
     /// Reads everything into one tree. `None` where a file is broken: what it would have said is unknown. A broken

@@ -8,7 +8,7 @@
 //! It does not open data, models or tokenizers: whether a template compiles or a tokenizer fits is for those who
 //! use them.
 //!
-//! Read first: `keys.rs`, the one table of every key with its type, default and meaning (`docs/recipe.md` is
+//! Read first: `table.rs`, the one table of every key with its type, default and meaning (`docs/recipe.md` is
 //! made from it); then `recipe.rs`, the tree; then `build.rs`, which goes from one to the other.
 
 mod build;
@@ -23,6 +23,7 @@ mod layers;
 mod recipe;
 mod schedule;
 mod section;
+mod table;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -32,9 +33,10 @@ pub use build::Options;
 pub use error::{Place, Problem, RecipeError, RecipeErrors};
 pub use fuzz::fuzz_recipe;
 pub use host::{Host, ThisMachine};
-pub use keys::{Bounds, Class, Key, Kind, Presence, TABLES, Table};
+pub use keys::{Bounds, Class, Key, Kind, Presence, Table};
 pub use recipe::{
     Device, Forward, Generator, Log, ModelSource, ModelStart, Optimizer, Order, Origin, Recipe, Run, Samples,
     Source, Stage, Validation, Weights,
 };
 pub use schedule::{Schedule, Shape};
+pub use table::TABLES;

@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use crate::count::parse_count;
 use crate::error::RecipeError;
 use crate::host::Host;
-use crate::keys::{Bounds, Key, Kind, Presence, TABLES, Table, names_in, table_under};
+use crate::keys::{Bounds, Key, Kind, Presence, Table, names_in, table_under};
 use crate::layers::Texts;
+use crate::table::TABLES;
 use crate::tree::{self, Entries, Node, Spot, Value};
 
 /// What reading needs and collects.
@@ -173,7 +174,7 @@ impl<'a> Section<'a> {
     /// The value of a key or its default. Reports a required key that is absent.
     fn find(&self, name: &str) -> Option<(&'static Key, Node)> {
         let Some(key) = Table::at(&self.path).and_then(|table| table.key(name)) else {
-            // A reader asks for a key that `keys.rs` does not declare: every recipe fails, so that tests see it.
+            // A reader asks for a key that `table.rs` does not declare: every recipe fails, so that tests see it.
             self.reading.object(self.spot, &self.shown(name), "is not declared", "report this as a bug");
             return None;
         };

@@ -86,15 +86,16 @@ impl Recipe {
         out.number("weight_decay", self.optimizer.weight_decay);
         out.number("clip", self.optimizer.clip.unwrap_or(0.0));
 
-        if !for_hash {
-            for validation in &self.validation {
-                out.table("validation[]", "[[validation]]");
-                out.text("name", &validation.source.name);
-                out.plain("every_steps", validation.every_steps);
-                out.optional("max_tokens", validation.max_tokens);
-                out.rows(&validation.source);
-                out.generated(&validation.source, "validation[].generated", "[validation.generated]");
-            }
+        if for_hash {
+            return out.out; // what follows measures and tells, and changes no step
+        }
+        for validation in &self.validation {
+            out.table("validation[]", "[[validation]]");
+            out.text("name", &validation.source.name);
+            out.plain("every_steps", validation.every_steps);
+            out.optional("max_tokens", validation.max_tokens);
+            out.rows(&validation.source);
+            out.generated(&validation.source, "validation[].generated", "[validation.generated]");
         }
         if let Some(samples) = &self.samples {
             out.table("samples", "[samples]");
