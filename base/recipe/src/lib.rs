@@ -1,1 +1,42 @@
-//! Recipes: TOML with spans, defaults, suggestions.
+//! Training recipes.
+//!
+//! This crate answers: what does a recipe file say, is all of it meaningful, and if not, where is every mistake
+//! and what would mend it? It reads TOML into a [`Recipe`], a tree of plain values with every default filled in
+//! and every path absolute, and writes that back ([`Recipe::to_toml`]). It also holds the learning-rate
+//! [`Schedule`], because a recipe is checked against its arithmetic.
+//!
+//! It does not open data, models or tokenizers: whether a template compiles or a tokenizer fits is for those who
+//! use them.
+//!
+//! Read first: `table.rs`, the one table of every key with its type, default and meaning (`docs/recipe.md` is
+//! made from it); then `recipe.rs`, the tree; then `build.rs`, which goes from one to the other.
+
+mod build;
+mod count;
+#[cfg(test)]
+mod docs;
+mod error;
+mod fuzz;
+mod host;
+mod keys;
+mod layers;
+mod recipe;
+mod schedule;
+mod section;
+mod table;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod write;
+
+pub use build::Options;
+pub use error::{Place, Problem, RecipeError, RecipeErrors};
+pub use fuzz::fuzz_recipe;
+pub use host::{Host, ThisMachine};
+pub use keys::{Bounds, Class, Key, Kind, Presence, Table};
+pub use recipe::{
+    Device, Forward, Generator, Log, ModelSource, ModelStart, Optimizer, Order, Origin, Recipe, Run, Samples,
+    Source, Stage, Validation, Weights,
+};
+pub use schedule::{Schedule, Shape};
+pub use table::TABLES;

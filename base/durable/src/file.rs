@@ -1,0 +1,262 @@
+//! One file, replaced whole; one link, replaced whole.
+//!
+//! Written beside the target under a name of its own, synced, renamed over it, and the folder synced: the order
+//! that every file system keeps ("All File Systems Are Not Created Equal", Pillai et al., OSDI 2014, section 4).
+
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::DurableError;
+use crate::fs::{Fs, FsFile};
+
+/// What unfinished files and folders begin with.
+pub(crate) const TEMP_PREFIX: &str = ".tmp-";
+
+/// Writes `path` by what `fill` writes: afterwards it holds all of that, or, after an error or a crash, exactly
+/// what it held before (nothing, where it did not exist). A symbolic link at `path` is replaced, not followed.
+///
+/// # Errors
+/// Whatever the system or `fill` refuses; the unfinished file is then removed.
+pub fn write_file(
+    fs: &dyn Fs,
+    path: &Path,
+    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), DurableError> {
+    let (temp, mut file) = unused(path, |temp| fs.create_file(temp))?;
+    let written = fill_and_sync(&mut *file, fill).map_err(DurableError::io("write", path));
+    drop(file);
+    finish(fs, &temp, path, written)
+}
+
+/// [`write_file`] of bytes that are already there.
+///
+/// # Errors
+/// As [`write_file`].
+pub fn write_bytes(fs: &dyn Fs, path: &Path, bytes: &[u8]) -> Result<(), DurableError> {
+    write_file(fs, path, |writer| writer.write_all(bytes))
+}
+
+/// Makes `path` a symbolic link that says `target`, replacing the link that was there: whoever opens it meets
+/// the old target or the new one. A relative `target` is relative to the folder of `path`.
+///
+/// # Errors
+/// Whatever the system refuses; something other than a link at `path` is refused as [`DurableError::Exists`].
+pub fn replace_link(fs: &dyn Fs, path: &Path, target: &Path) -> Result<(), DurableError> {
+    if std::fs::symlink_metadata(path).is_ok_and(|found| !found.is_symlink()) {
+        return Err(DurableError::Exists { path: path.to_owned() });
+    }
+    let (temp, ()) = unused(path, |temp| fs.symlink(target, temp))?;
+    finish(fs, &temp, path, Ok(()))
+}
+
+/// Removes what a killed writer left unfinished directly inside `folder`, and returns what it removed. Only for
+/// the one writer of that folder: it would remove the unfinished work of another.
+///
+/// # Errors
+/// Whatever the system refuses.
+pub fn remove_leftovers(fs: &dyn Fs, folder: &Path) -> Result<Vec<PathBuf>, DurableError> {
+    let list = || -> io::Result<Vec<(PathBuf, bool)>> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(TEMP_PREFIX) {
+                found.push((entry.path(), entry.file_type()?.is_dir()));
+            }
+        }
+        found.sort();
+        Ok(found)
+    };
+    let mut removed = Vec::new();
+    for (path, is_folder) in list().map_err(DurableError::io("list", folder))? {
+        let result = if is_folder { fs.remove_folder(&path) } else { fs.remove_file(&path) };
+        result.map_err(DurableError::io("remove", &path))?;
+        removed.push(path);
+    }
+    Ok(removed)
+}
+
+/// Runs `fill` over a buffer and syncs the file.
+pub(crate) fn fill_and_sync(
+    file: &mut dyn FsFile,
+    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut buffer = BufWriter::with_capacity(1 << 20, &mut *file);
+    let filled = fill(&mut buffer).and_then(|()| buffer.flush());
+    // Taken apart, not dropped: a dropped buffer would try once more to write what has just failed.
+    let _ = buffer.into_parts();
+    filled?;
+    file.sync()
+}
+
+/// Makes something beside `path` under a name nobody has.
+pub(crate) fn unused<T>(
+    path: &Path,
+    mut make: impl FnMut(&Path) -> io::Result<T>,
+) -> Result<(PathBuf, T), DurableError> {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let bad = |why| DurableError::BadName {
+        name: path.display().to_string(),
+        folder: folder_of(path).to_owned(),
+        why,
+    };
+    let name = path.file_name().ok_or_else(|| bad("it has no last part"))?;
+    if name.to_string_lossy().starts_with(TEMP_PREFIX) {
+        return Err(bad("names that begin with `.tmp-` are kept for unfinished files"));
+    }
+    loop {
+        // A killed process may have had our id and left a file: then the next number is taken.
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let mut unused = std::ffi::OsString::from(TEMP_PREFIX);
+        unused.push(name);
+        unused.push(format!("-{}-{number}", std::process::id()));
+        let temp = folder_of(path).join(unused);
+        match make(&temp) {
+            Ok(made) => return Ok((temp, made)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(source) => return Err(DurableError::Io { action: "create", path: path.to_owned(), source }),
+        }
+    }
+}
+
+/// Renames a finished `temp` to `path` and syncs the folder; removes it where anything failed before.
+fn finish(
+    fs: &dyn Fs,
+    temp: &Path,
+    path: &Path,
+    written: Result<(), DurableError>,
+) -> Result<(), DurableError> {
+    let renamed = written.and_then(|()| fs.rename(temp, path).map_err(DurableError::io("replace", path)));
+    if let Err(error) = renamed {
+        // The first error is the one to report; a temp file that cannot be removed does no harm.
+        let _ = fs.remove_file(temp);
+        return Err(error);
+    }
+    let folder = folder_of(path);
+    fs.sync_folder(folder).map_err(DurableError::io("sync", folder))
+}
+
+/// The folder a path lies in; `.` for a bare name.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::faulty::{Fault, FaultyFs};
+    use crate::fs::Disk;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_is_the_old_whole_or_the_new_whole_after_any_fault() {
+        let new = vec![7u8; 3 << 20]; // more than one buffer: several writes
+        for (fault, lose_names) in Fault::ALL.into_iter().flat_map(|fault| [(fault, false), (fault, true)]) {
+            let mut faults_met = 0;
+            for at in 0.. {
+                let folder = tempfile::tempdir().unwrap();
+                let path = folder.path().join("a.bin");
+                write_bytes(&Disk, &path, b"old").unwrap();
+                let fs = FaultyFs::new(fault, at);
+                let result = write_bytes(&fs, &path, &new);
+                if lose_names {
+                    fs.power_cut_losing_names()
+                } else {
+                    fs.power_cut()
+                }
+                let found = std::fs::read(&path).unwrap();
+                assert!(found == b"old" || found == new, "{fault:?} at {at}: {} bytes", found.len());
+                if result.is_ok() {
+                    assert_eq!(found, new, "{fault:?} at {at}: reported as written");
+                }
+                if !fs.struck() {
+                    assert!(result.is_ok());
+                    break;
+                }
+                faults_met += 1;
+                if fault != Fault::Crash {
+                    assert_eq!(names(folder.path()), ["a.bin"], "{fault:?} at {at}: a temp file stayed");
+                }
+            }
+            assert!(faults_met >= 5, "{fault:?}: create, writes, sync, rename, folder sync");
+        }
+    }
+
+    #[test]
+    fn an_error_of_the_caller_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        let error = write_file(&Disk, &path, |writer| {
+            writer.write_all(b"half")?;
+            Err(io::Error::other("the source ended early"))
+        })
+        .unwrap_err();
+        assert!(error.to_string().contains("the source ended early"));
+        assert!(names(folder.path()).is_empty());
+    }
+
+    #[test]
+    fn data_is_synced_before_the_rename_and_the_folder_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let fs = FaultyFs::counting();
+        write_bytes(&fs, &folder.path().join("a"), b"x").unwrap();
+        assert_eq!(fs.trace(), ["create_file", "write", "sync", "rename", "sync_folder"]);
+    }
+
+    #[test]
+    fn a_missing_folder_is_named_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("nowhere/a");
+        let message = write_bytes(&Disk, &path, b"x").unwrap_err().to_string();
+        assert!(message.contains("nowhere/a") && message.contains("make the folder first"), "{message}");
+    }
+
+    #[test]
+    fn a_link_names_the_old_or_the_new_target_after_any_fault() {
+        for fault in Fault::ALL {
+            for at in 0.. {
+                let folder = tempfile::tempdir().unwrap();
+                let path = folder.path().join("latest");
+                replace_link(&Disk, &path, Path::new("step-1")).unwrap();
+                let fs = FaultyFs::new(fault, at);
+                let result = replace_link(&fs, &path, Path::new("step-2"));
+                let found = std::fs::read_link(&path).unwrap();
+                assert!(found == Path::new("step-2") || (result.is_err() && found == Path::new("step-1")));
+                if !fs.struck() {
+                    break;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_link_does_not_replace_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("latest");
+        write_bytes(&Disk, &path, b"precious").unwrap();
+        assert!(matches!(replace_link(&Disk, &path, Path::new("x")), Err(DurableError::Exists { .. })));
+        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn leftovers_of_a_killed_writer_are_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let fs = FaultyFs::new(Fault::Crash, 2);
+        write_bytes(&fs, &folder.path().join("a"), b"x").unwrap_err();
+        write_bytes(&Disk, &folder.path().join("b"), b"x").unwrap();
+        assert_eq!(names(folder.path()).len(), 2);
+        let removed = remove_leftovers(&Disk, folder.path()).unwrap();
+        assert_eq!((removed.len(), names(folder.path())), (1, vec!["b".to_owned()]));
+    }
+}
