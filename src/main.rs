@@ -1,2 +1,70 @@
-//! The `octo-engine` command.
-fn main() {}
+//! The `octo-engine` command: one file a subcommand, no logic of its own.
+
+mod data;
+mod generate;
+mod io;
+mod logprobs;
+mod model;
+mod terminal;
+mod train;
+
+use clap::{Parser, Subcommand};
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Train, evaluate and sample Llama- and Qwen2-shaped models from one binary.
+///
+/// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 stopped by a guard (a loss or gradient that is not finite).
+#[derive(Parser)]
+#[command(name = "octo-engine", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a model as a recipe says.
+    Train(train::Args),
+    /// Continue prompts.
+    Generate(generate::Args),
+    /// Log-probabilities of given texts or tokens.
+    Logprobs(logprobs::Args),
+    /// Prepare data.
+    #[command(subcommand)]
+    Data(data::Command),
+}
+
+/// A run that a guard stopped: exit code 3.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct StoppedByGuard(String);
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_env("OCTO_LOG"))
+        .with_writer(std::io::stderr)
+        .init();
+    let outcome = match Cli::parse().command {
+        Command::Train(args) => train::run(args),
+        Command::Generate(args) => generate::run(args),
+        Command::Logprobs(args) => logprobs::run(args),
+        Command::Data(command) => data::run(command),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to be done when even this cannot be written.
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::from(if error.is::<StoppedByGuard>() { 3 } else { 1 })
+        }
+    }
+}
+
+/// Whoever read our output has had enough, as `head` does: no failure.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}

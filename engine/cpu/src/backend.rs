@@ -43,8 +43,8 @@ impl Backend for CpuBackend {
     fn describe(&self) -> DeviceInfo {
         let threads = self.pool.current_num_threads();
         let plural = if threads == 1 { "" } else { "s" };
-        let isa = crate::simd::isa();
-        DeviceInfo { kind: "cpu", description: format!("cpu: {threads} thread{plural}, {isa}") }
+        let isa = crate::simd::Isa::current();
+        DeviceInfo { kind: "cpu", description: format!("cpu: {threads} thread{plural}, {isa:?}") }
     }
 
     fn allocate(&mut self, name: &str, bytes: u64) -> Result<BufferId, BackendError> {

@@ -5,12 +5,13 @@
 //! Buffers are never freed or moved while the backend lives, and one op runs at a time, so within an op the
 //! rows of a written view may be handed out as `&mut`, each row once at a time.
 
+use crate::matmul::Weight;
+use crate::{Matrix, MatrixMut};
 use bytemuck::Pod;
 use half::bf16;
 use octo_ops::{BackendError, BufferId, DType, View};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::borrow::Cow;
-use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 /// Alignment of every buffer; rows of tensors start at multiples of it where the layout says so.
@@ -90,53 +91,31 @@ impl Memory {
         }
     }
 
-    /// The rows of a written view that may have gaps.
-    pub fn rows_mut<T: Pod>(&self, view: &View) -> RowsMut<'_, T> {
-        debug_assert_eq!(size_of::<T>() as u64, view.dtype.bytes());
-        RowsMut {
-            start: self.pointer(view).cast::<T>(),
-            rows: view.rows(),
-            width: view.row_elements(),
-            stride: view.row_stride(),
-            memory: PhantomData,
+    /// A read matrix: an index of axis 0 a row.
+    pub fn matrix(&self, view: &View) -> Matrix<'_> {
+        Matrix::new(self.span(view), view.rows(), view.row_elements(), view.row_stride())
+    }
+
+    /// A matrix of parameters.
+    pub fn weight(&self, view: &View) -> Weight<'_> {
+        let (rows, cols) = (view.rows(), view.row_elements());
+        match view.dtype {
+            DType::Bf16 => Weight::Bf16(Matrix::new(self.span(view), rows, cols, cols)),
+            _ => Weight::F32(Matrix::new(self.span(view), rows, cols, cols)),
         }
     }
-}
 
-/// Rows of a written view, to be handed out one by one.
-#[derive(Clone, Copy)]
-pub(crate) struct RowsMut<'a, T> {
-    start: *mut T,
-    rows: usize,
-    width: usize,
-    stride: usize,
-    memory: PhantomData<&'a mut [T]>,
-}
-
-// SAFETY: whoever calls `row` answers for asking for each row from one thread at a time.
-unsafe impl<T: Send> Send for RowsMut<'_, T> {}
-// SAFETY: as above.
-unsafe impl<T: Send> Sync for RowsMut<'_, T> {}
-
-impl<'a, T> RowsMut<'a, T> {
-    /// First element, for kernels that address rows themselves.
-    pub fn start(&self) -> *mut T {
-        self.start
-    }
-
-    /// Elements between rows.
-    pub fn stride(&self) -> usize {
-        self.stride
-    }
-
-    /// Row `i`.
-    ///
-    /// # Safety
-    /// No two live slices of one row.
-    #[allow(clippy::mut_from_ref, reason = "the caller's promise")]
-    pub unsafe fn row(&self, i: usize) -> &'a mut [T] {
-        assert!(i < self.rows, "row {i} of {}", self.rows);
-        // SAFETY: inside the view by the assertion; disjoint from other rows by the stride.
-        unsafe { std::slice::from_raw_parts_mut(self.start.add(i * self.stride), self.width) }
+    /// A written matrix that may have gaps: an index of axis 0 a row.
+    pub fn matrix_mut(&self, view: &View) -> MatrixMut<'_> {
+        debug_assert_eq!(view.dtype, DType::F32);
+        // SAFETY: in bounds, aligned, and disjoint from every other operand (module's head).
+        unsafe {
+            MatrixMut::from_raw(
+                self.pointer(view).cast(),
+                view.rows(),
+                view.row_elements(),
+                view.row_stride(),
+            )
+        }
     }
 }

@@ -39,7 +39,7 @@ pub(crate) fn sum_pairs_by(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32) ->
     tree(lanes)
 }
 
-fn tree(mut lanes: [f32; LANES]) -> f32 {
+pub(crate) fn tree(mut lanes: [f32; LANES]) -> f32 {
     let mut width = LANES / 2;
     while width > 0 {
         for i in 0..width {

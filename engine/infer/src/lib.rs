@@ -1,1 +1,78 @@
-//! Generation: KV pages, batches, sampling, scoring.
+//! Generation and scoring: KV pages, batches, sampling.
+//!
+//! Requests are token ids, a sampling policy and a seed; nothing here knows strings. Prompts are prefilled in
+//! chunks together with the decoding of others, and a request's tokens and log-probabilities depend on
+//! nothing but itself. What this crate does not hold: tokenizers, stop strings, chat templates.
+//!
+//! Read `generate.rs` first, then `session.rs` (one pass over the cache) and `pages.rs`.
+
+mod generate;
+mod pages;
+mod score;
+mod session;
+
+pub use generate::{Completion, FinishReason, Request, Sampling, generate};
+pub use score::score;
+pub use session::{Limits, Session};
+
+use octo_queue::QueueError;
+
+/// Why generation or scoring failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InferError {
+    /// The device failed.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// There is nothing to continue.
+    #[error("request {request}: the prompt is empty; give at least one token (for example the bos token)")]
+    EmptyPrompt {
+        /// Index of the request.
+        request: usize,
+    },
+    /// A token that the model does not know.
+    #[error(
+        "request {request}: token {token} at position {position} is not in the model's vocabulary of {vocab}; \
+         does the tokenizer belong to this model?"
+    )]
+    Token {
+        /// Index of the request.
+        request: usize,
+        /// The id.
+        token: u32,
+        /// Where in the request.
+        position: usize,
+        /// Size of the vocabulary.
+        vocab: usize,
+    },
+    /// More tokens than the cache holds for one request.
+    #[error("request {request}: {tokens} tokens do not fit the context of {context}")]
+    TooLong {
+        /// Index of the request.
+        request: usize,
+        /// Tokens of the prompt, or of the sequence to score.
+        tokens: usize,
+        /// Tokens that fit.
+        context: usize,
+    },
+    /// A sampling parameter outside its range.
+    #[error("request {request}: {parameter} is {value}; expected {expected}")]
+    Sampling {
+        /// Index of the request.
+        request: usize,
+        /// Parameter name.
+        parameter: &'static str,
+        /// Its value.
+        value: f64,
+        /// The range.
+        expected: &'static str,
+    },
+}
+
+/// Fails unless every token is in the vocabulary.
+pub(crate) fn check_tokens(request: usize, tokens: &[u32], vocab: usize) -> Result<(), InferError> {
+    match tokens.iter().position(|&t| t as usize >= vocab) {
+        None => Ok(()),
+        Some(position) => Err(InferError::Token { request, token: tokens[position], position, vocab }),
+    }
+}

@@ -1,6 +1,6 @@
 //! The model's forward pass, written once for every device, for training and inference alike.
 
-use crate::{LayerParams, ModelConfig, ParamTable};
+use crate::{BUCKET_ALIGN, Flat, LayerParams, ModelConfig, ParamTable};
 use octo_ops::{Attention, DType, Embed, GateUpSwiglu, LinearResidual, QkvRope, RmsNorm, View};
 use octo_queue::{Queue, QueueError};
 
@@ -10,8 +10,8 @@ pub struct Net {
     pub config: ModelConfig,
     /// Where each parameter lies in the flat arenas.
     pub params: ParamTable,
-    /// All weights, f32 or bf16 in [`ParamTable::flat_shape`].
-    pub weights: View,
+    /// All weights, f32 or bf16.
+    pub weights: Flat,
     /// cos(half) | sin(half), f32 \[positions, head_dim\].
     pub rope: View,
 }
@@ -72,6 +72,27 @@ pub struct BlockViews {
     pub stream_out: View,
 }
 
+/// A flat arena that mirrors the weights element for element.
+pub(crate) fn flat(
+    queue: &mut Queue,
+    name: &str,
+    dtype: DType,
+    params: &ParamTable,
+) -> Result<Flat, QueueError> {
+    let view = queue.tensor(name, dtype, &flat_shape(params))?;
+    Ok(Flat { buffer: view.buffer, dtype })
+}
+
+/// A flat arena's shape as a matrix: its length alone may exceed what an axis holds.
+fn flat_shape(params: &ParamTable) -> [u32; 2] {
+    [(params.total_elements() / BUCKET_ALIGN) as u32, BUCKET_ALIGN as u32]
+}
+
+/// All of a flat arena.
+pub(crate) fn whole(arena: Flat, params: &ParamTable) -> View {
+    View::new(arena.buffer, 0, arena.dtype, &flat_shape(params))
+}
+
 impl Net {
     /// Allocates the weights and the rope table; weights are zero until they are filled.
     pub fn allocate(
@@ -81,9 +102,9 @@ impl Net {
         positions: u32,
     ) -> Result<Net, QueueError> {
         let params = ParamTable::new(&config);
-        let weights = queue.tensor("weights", dtype, &params.flat_shape())?;
-        let rope = queue.tensor("rope", DType::F32, &[positions, config.head_dim as u32])?;
-        queue.upload(rope, bytemuck::cast_slice(&crate::rope_table(&config, positions as usize)))?;
+        let weights = flat(queue, "weights", dtype, &params)?;
+        let rope = queue.tensor("rope", DType::F32, &[positions, config.head_dim])?;
+        queue.upload(rope, bytemuck::cast_slice(&config.rope.table(positions, config.head_dim)))?;
         Ok(Net { config, params, weights, rope })
     }
 
@@ -94,7 +115,7 @@ impl Net {
 
     /// stream\[row\] = embedding\[ids\[row\]\].
     pub fn embed(&self, queue: &mut Queue, ids: View, stream: View) -> Result<(), QueueError> {
-        queue.run(Embed { ids, weight: self.weight(self.params.embedding), out: stream })
+        queue.run(Embed { ids, weight: self.weight(self.params.embedding()), out: stream })
     }
 
     /// One block: attention and feed-forward, each with its norm before and the stream around it.
@@ -126,7 +147,7 @@ impl Net {
             page_table: rows.paged.map(|p| p.page_table),
             out: a.attention,
             lse: a.lse,
-            head_dim: self.config.head_dim as u32,
+            head_dim: self.config.head_dim,
             scale: self.attention_scale(),
         })?;
         queue.run(LinearResidual {
@@ -152,7 +173,7 @@ impl Net {
 
     /// The norm before the head.
     pub fn final_norm(&self, queue: &mut Queue, x: View, y: View, rstd: View) -> Result<(), QueueError> {
-        self.norm(queue, x, self.weight(self.params.final_norm), y, rstd)
+        self.norm(queue, x, self.weight(self.params.final_norm()), y, rstd)
     }
 
     /// The head's matrix \[vocab, hidden\]: the embedding itself when tied.
@@ -165,6 +186,6 @@ impl Net {
     }
 
     fn norm(&self, queue: &mut Queue, x: View, weight: View, y: View, rstd: View) -> Result<(), QueueError> {
-        queue.run(RmsNorm { x, weight, y, rstd, eps: self.config.rms_norm_eps as f32 })
+        queue.run(RmsNorm { x, weight, y, rstd, eps: self.config.rms_norm_eps })
     }
 }

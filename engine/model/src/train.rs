@@ -1,7 +1,7 @@
 //! A training step as three programs: the first micro-batch, further ones, and the optimizer.
 
-use crate::net::{BlockViews, Net, Rows};
-use crate::{LayerParams, Param};
+use crate::net::{BlockViews, Net, Rows, flat, whole};
+use crate::{Flat, LayerParams, Param};
 use octo_ops::{
     AdamW, AttentionBackward, BiasBackward, DType, EmbedBackward, GradNorm, HeadLogprob, HeadLoss,
     LinearBackwardInput, LinearBackwardWeight, LossSum, Program, RmsNormBackward, RopeBackward, Slot,
@@ -63,10 +63,10 @@ pub struct Trainer {
     shape: Shape,
     optimizer: AdamWConfig,
     /// f32, element for element as the weights.
-    gradients: View,
+    gradients: Flat,
     /// With bf16 weights: the lower halves of the masters, i16.
-    remainder: Option<View>,
-    moments: [View; 2],
+    remainder: Option<Flat>,
+    moments: [Flat; 2],
     batch: Rows,
     labels: View,
     step_block: View,
@@ -111,13 +111,13 @@ impl Trainer {
         optimizer: AdamWConfig,
         shape: Shape,
     ) -> Result<Trainer, QueueError> {
-        let flat = net.params.flat_shape();
-        let gradients = queue.tensor("gradients", DType::F32, &flat)?;
+        let mut arena = |name, dtype| flat(queue, name, dtype, &net.params);
+        let gradients = arena("gradients", DType::F32)?;
         let remainder = match net.weights.dtype {
-            DType::Bf16 => Some(queue.tensor("remainder", DType::I16, &flat)?),
+            DType::Bf16 => Some(arena("remainder", DType::I16)?),
             _ => None,
         };
-        let moments = [queue.tensor("moment 1", DType::F32, &flat)?, queue.tensor("moment 2", DType::F32, &flat)?];
+        let moments = [arena("moment 1", DType::F32)?, arena("moment 2", DType::F32)?];
         let tokens = [shape.tokens];
         let batch = Rows {
             ids: queue.tensor("ids", DType::U32, &tokens)?,
@@ -164,17 +164,17 @@ impl Trainer {
     }
 
     /// The flat gradient arena of the last step, before clipping.
-    pub fn gradients(&self) -> View {
+    pub fn gradients(&self) -> Flat {
         self.gradients
     }
 
     /// The lower halves of the masters, when weights are bf16.
-    pub fn remainder(&self) -> Option<View> {
+    pub fn remainder(&self) -> Option<Flat> {
         self.remainder
     }
 
     /// First and second moments.
-    pub fn moments(&self) -> [View; 2] {
+    pub fn moments(&self) -> [Flat; 2] {
         self.moments
     }
 
@@ -186,8 +186,7 @@ impl Trainer {
         lr: f64,
         micro_batches: &[MicroBatch<'_>],
     ) -> Result<Option<StepReport>, QueueError> {
-        let targets: usize =
-            micro_batches.iter().map(|b| b.labels.iter().filter(|&&l| l >= 0).count()).sum();
+        let targets: usize = micro_batches.iter().map(|b| b.labels.iter().filter(|&&l| l >= 0).count()).sum();
         self.updates += 1;
         let correction = |beta: f64| (1.0 - beta.powf(self.updates as f64)) as f32;
         let block = StepBlock {
@@ -251,11 +250,8 @@ impl Trainer {
 impl Activations {
     fn allocate(queue: &mut Queue, net: &Net, shape: Shape) -> Result<Activations, QueueError> {
         let c = &net.config;
-        let (hidden, ffn) = (c.hidden_size as u32, c.intermediate_size as u32);
-        let (q_width, kv_width) = (
-            (c.num_attention_heads * c.head_dim) as u32,
-            (c.num_key_value_heads * c.head_dim) as u32,
-        );
+        let (hidden, ffn, q_width, kv_width) =
+            (c.hidden_size, c.intermediate_size, c.q_width(), c.kv_width());
         let tokens = shape.tokens;
         let mut tensor = |name: &str, shape: &[u32]| queue.tensor(name, DType::F32, shape);
         let mut layers: Vec<BlockViews> = Vec::new();
@@ -270,7 +266,7 @@ impl Activations {
                 k: tensor("k", &[tokens, kv_width])?,
                 v: tensor("v", &[tokens, kv_width])?,
                 attention: tensor("attention", &[tokens, q_width])?,
-                lse: tensor("lse", &[tokens, c.num_attention_heads as u32])?,
+                lse: tensor("lse", &[tokens, c.num_attention_heads])?,
                 stream_mid: tensor("stream mid", &[tokens, hidden])?,
                 norm2: tensor("norm2", &[tokens, hidden])?,
                 rstd2: tensor("rstd2", &[tokens])?,
@@ -304,7 +300,7 @@ struct Pass<'a> {
     labels: View,
     step_block: View,
     result: View,
-    gradients: View,
+    gradients: Flat,
 }
 
 impl Pass<'_> {
@@ -316,7 +312,7 @@ impl Pass<'_> {
         let (net, a) = (self.net, self.a);
         let first = a.layers.first().map_or(a.stream_end, |block| block.stream_in);
         net.embed(q, self.batch.ids, first)?;
-        for (layer, block) in net.params.layers.iter().zip(&a.layers) {
+        for (layer, block) in net.params.layers().iter().zip(&a.layers) {
             net.block(q, layer, &self.batch, block)?;
         }
         net.final_norm(q, a.stream_end, a.final_norm, a.final_rstd)
@@ -339,23 +335,23 @@ impl Pass<'_> {
         q.run(RmsNormBackward {
             dy: a.dnorm,
             x: a.stream_end,
-            weight: net.weight(params.final_norm),
+            weight: net.weight(params.final_norm()),
             rstd: a.final_rstd,
             dx: a.dstream,
-            dweight: self.gradient(params.final_norm),
+            dweight: self.gradient(params.final_norm()),
             accumulate_dx: false,
             accumulate,
         })?;
-        for (layer, block) in params.layers.iter().zip(&a.layers).rev() {
+        for (layer, block) in params.layers().iter().zip(&a.layers).rev() {
             self.feed_forward_backward(q, layer, block, accumulate)?;
             self.attention_backward(q, layer, block, accumulate)?;
         }
         // A tied matrix already holds the head's part of its gradient.
-        let tied = params.head() == params.embedding;
+        let tied = params.head() == params.embedding();
         q.run(EmbedBackward {
             ids: self.batch.ids,
             dx: a.dstream,
-            dweight: self.gradient(params.embedding),
+            dweight: self.gradient(params.embedding()),
             accumulate: accumulate || tied,
         })
     }
@@ -410,7 +406,7 @@ impl Pass<'_> {
             dq: a.dqkv.slice_columns(0, q_width),
             dk: a.dqkv.slice_columns(q_width, kv_width),
             dv: a.dqkv.slice_columns(q_width + kv_width, kv_width),
-            head_dim: net.config.head_dim as u32,
+            head_dim: net.config.head_dim,
             scale: net.attention_scale(),
         })?;
         q.run(RopeBackward {
@@ -451,18 +447,18 @@ impl Pass<'_> {
         &self,
         q: &mut Queue,
         optimizer: &AdamWConfig,
-        remainder: Option<View>,
-        moments: [View; 2],
+        remainder: Option<Flat>,
+        moments: [Flat; 2],
     ) -> Result<(), QueueError> {
         let params = &self.net.params;
         let (step_block, result) = (self.step_block, self.result);
-        q.run(GradNorm { grad: self.gradients, step_block, result })?;
-        let decayed = params.decayed_ranges().into_iter().map(|range| (range, optimizer.weight_decay));
-        let undecayed = params.undecayed_ranges().into_iter().map(|range| (range, 0.0));
+        q.run(GradNorm { grad: whole(self.gradients, params), step_block, result })?;
+        let decayed = params.decayed_ranges().map(|range| (range, optimizer.weight_decay));
+        let undecayed = params.undecayed_ranges().map(|range| (range, 0.0));
         for (range, weight_decay) in decayed.chain(undecayed) {
-            let part = |view: View| {
-                let offset = view.offset + range.start * view.dtype.bytes();
-                View::new(view.buffer, offset, view.dtype, &[(range.end - range.start) as u32])
+            let length = [(range.end - range.start) as u32];
+            let part = |arena: Flat| {
+                View::new(arena.buffer, range.start * arena.dtype.bytes(), arena.dtype, &length)
             };
             q.run(AdamW {
                 weight: part(self.net.weights),

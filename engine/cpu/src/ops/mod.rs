@@ -52,12 +52,7 @@ pub(crate) fn run(op: &Op, memory: &Memory) -> Result<(), BackendError> {
 }
 
 /// Fails unless every index of a data tensor is below its bound.
-fn check_indices(
-    op: &'static str,
-    what: &str,
-    indices: &[u32],
-    bound: usize,
-) -> Result<(), BackendError> {
+fn check_indices(op: &'static str, what: &str, indices: &[u32], bound: usize) -> Result<(), BackendError> {
     match indices.iter().position(|&i| i as usize >= bound) {
         None => Ok(()),
         Some(at) => Err(BackendError::Data {
@@ -73,7 +68,10 @@ fn check_labels(op: &'static str, labels: &[i32], vocab: usize) -> Result<(), Ba
         None => Ok(()),
         Some(at) => Err(BackendError::Data {
             op,
-            what: format!("label {} at row {at} is neither -1 nor below the vocabulary of {vocab}", labels[at]),
+            what: format!(
+                "label {} at row {at} is neither -1 nor below the vocabulary of {vocab}",
+                labels[at]
+            ),
         }),
     }
 }

@@ -20,11 +20,11 @@ pub(super) fn run(op: &RopeBackward, memory: &Memory) -> Result<(), BackendError
     let rope: &[f32] = memory.span(&op.rope);
     let positions: &[u32] = memory.span(&op.positions);
     check_indices(RopeBackward::NAME, "position", positions, op.rope.rows())?;
-    let dqk = memory.rows_mut::<f32>(&op.dqk);
+    let dqk = memory.matrix_mut(&op.dqk);
     positions.par_iter().enumerate().with_min_len(ROW_TASK).for_each(|(row, &position)| {
         let cos_sin = &rope[position as usize * head_dim..][..head_dim];
         // SAFETY: each row is visited once.
-        let row = unsafe { dqk.row(row) };
+        let row = unsafe { dqk.row_segment(row, 0, dqk.cols()) };
         row.chunks_exact_mut(head_dim).for_each(|head| rotate(head, cos_sin, -1.0));
     });
     Ok(())

@@ -1,0 +1,30 @@
+use super::head::{SumExp, chunk_rows, logits};
+use crate::memory::Memory;
+use octo_ops::{BackendError, HeadSample, SamplingRow};
+use rayon::prelude::*;
+
+pub(super) fn run(op: &HeadSample, memory: &Memory) -> Result<(), BackendError> {
+    let vocab = op.weight.rows();
+    let (hidden, weight) = (memory.matrix(&op.hidden), memory.weight(&op.weight));
+    let words: &[u32] = memory.span(&op.sampling);
+    let sampling: &[SamplingRow] = bytemuck::cast_slice(words);
+    let rows = chunk_rows(vocab);
+    let mut scratch = vec![0.0f32; rows.min(sampling.len()) * vocab];
+    let tokens = memory.span_mut::<u32>(&op.tokens).chunks_mut(rows);
+    let raw = memory.span_mut::<f32>(&op.logprob_raw).chunks_mut(rows);
+    let sampled = memory.span_mut::<f32>(&op.logprob_sampled).chunks_mut(rows);
+    let chunks = sampling.chunks(rows).zip(tokens).zip(raw).zip(sampled);
+    for (i, (((sampling, tokens), raw), sampled)) in chunks.enumerate() {
+        let scratch = &mut scratch[..sampling.len() * vocab];
+        logits(hidden.row_range(i * rows, sampling.len()), weight, scratch);
+        let outputs = tokens.par_iter_mut().zip(raw).zip(sampled);
+        outputs.zip(sampling).zip(scratch.par_chunks(vocab)).for_each_init(
+            Vec::new,
+            |scaled, ((((token, raw), sampled), policy), row)| {
+                (*token, *sampled) = policy.draw(row, scaled);
+                *raw = row[*token as usize] - SumExp::of(row).ln();
+            },
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! A model directory on a device, ready for inference.
+
+use anyhow::{Context, Result};
+use clap::Args;
+use octo_infer::{Limits, Session};
+use octo_model::{ModelDir, Net, WeightDType};
+use octo_ops::DType;
+use octo_queue::{DeviceKind, Queue, open};
+use octo_text::Tokenizer;
+use std::path::PathBuf;
+
+/// Which model, where it runs.
+#[derive(Args)]
+pub struct ModelArgs {
+    /// A Hugging Face model directory (config.json, safetensors, tokenizer.json).
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// Where to compute: auto, cpu, cuda or sim.
+    #[arg(long, default_value = "auto", value_parser = parse_device)]
+    device: DeviceKind,
+    /// CPU threads; all of the machine's by default. Results do not depend on it.
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Most tokens of one request, prompt and continuation; the model's own limit by default.
+    #[arg(long, value_name = "TOKENS")]
+    context: Option<u32>,
+}
+
+/// Parses a device name, naming the known ones otherwise.
+pub fn parse_device(name: &str) -> Result<DeviceKind, String> {
+    DeviceKind::NAMES
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, kind)| *kind)
+        .ok_or_else(|| format!("not a device; devices are {}", DeviceKind::NAMES.map(|(n, _)| n).join(", ")))
+}
+
+/// A model that can generate and score.
+pub struct Loaded {
+    /// The device.
+    pub queue: Queue,
+    /// Weights.
+    pub net: Net,
+    /// Cache and activations.
+    pub session: Session,
+    /// The directory's tokenizer; a model without one takes tokens only.
+    pub tokenizer: Option<Tokenizer>,
+    /// Tokens that end a text.
+    pub eos: Vec<u32>,
+}
+
+/// What the requests need at most.
+pub struct Needs {
+    /// Tokens of the longest request.
+    pub context: usize,
+    /// Tokens of all requests together.
+    pub total: usize,
+    /// Number of requests.
+    pub requests: usize,
+}
+
+/// Rows of one pass: enough for a matrix product to run at its rate.
+const ROWS: u32 = 512;
+/// Requests decoded together.
+const REQUESTS: u32 = 256;
+/// Tokens of cache beyond which more requests wait for pages instead.
+const CACHE_TOKENS: usize = 256 * 1024;
+
+impl ModelArgs {
+    /// The directory's config and tokenizer, which are needed to know what the requests need.
+    pub fn open(&self) -> Result<(ModelDir, Option<Tokenizer>)> {
+        let dir = ModelDir::open(&self.model)?;
+        let tokenizer = match self.model.join("tokenizer.json").exists() {
+            true => Some(Tokenizer::load(&self.model)?),
+            false => None,
+        };
+        if let Some(tokenizer) = &tokenizer {
+            check_tokenizer(tokenizer, dir.config().vocab_size as usize)
+                .with_context(|| format!("{}", self.model.display()))?;
+        }
+        Ok((dir, tokenizer))
+    }
+
+    /// Loads the weights onto the device, with a cache for what is needed.
+    pub fn load(&self, dir: &ModelDir, tokenizer: Option<Tokenizer>, needs: &Needs) -> Result<Loaded> {
+        let limit = self.context.unwrap_or(dir.config().max_position_embeddings);
+        let context = u32::try_from(needs.context).unwrap_or(u32::MAX).clamp(1, limit);
+        let limits = Limits {
+            rows: ROWS,
+            requests: REQUESTS.min(needs.requests as u32),
+            context,
+            cache_tokens: (needs.total + 64 * needs.requests).min(CACHE_TOKENS) as u32,
+        };
+        let mut queue = open(self.device, self.threads)?;
+        let dtype = match dir.weights().narrowest_dtype() {
+            WeightDType::Bf16 => DType::Bf16,
+            _ => DType::F32,
+        };
+        let net = Net::allocate(&mut queue, dir.config().clone(), dtype, context)?;
+        let session = Session::allocate(&mut queue, &net, limits)?;
+        queue.seal();
+        net.load(&mut queue, dir.weights(), None)?;
+        Ok(Loaded { queue, net, session, tokenizer, eos: dir.eos_token_ids().to_vec() })
+    }
+}
+
+/// Fails when a tokenizer has tokens that the model has no row for.
+pub fn check_tokenizer(tokenizer: &Tokenizer, vocab: usize) -> Result<()> {
+    if tokenizer.vocab_size() > vocab {
+        anyhow::bail!(
+            "the tokenizer has ids up to {}, but the model's vocabulary has {vocab}; \
+             does the tokenizer belong to this model?",
+            tokenizer.vocab_size() - 1
+        );
+    }
+    Ok(())
+}
