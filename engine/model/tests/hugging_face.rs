@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use octo_model::hf::{Companions, Export, MAX_SHARD_BYTES, ParamFiles, write_params};
+use octo_model::hf::{Companions, Export, FileSink, MAX_SHARD_BYTES, ParamFiles, write_params};
 use octo_model::{ModelConfig, ModelDir, ModelError, ParamTable, WeightDType, init};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -28,11 +28,9 @@ fn json_of(path: PathBuf) -> Value {
 }
 
 /// A sink that writes into a directory.
-fn into_dir(
-    dir: &Path,
-) -> impl FnMut(&str, &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> io::Result<()> + use<> {
+fn into_dir(dir: &Path) -> Box<FileSink<'static>> {
     let dir = dir.to_owned();
-    move |name, write| write(&mut File::create(dir.join(name))?)
+    Box::new(move |name, write| write(&mut File::create(dir.join(name))?))
 }
 
 fn arena(weights: &ParamFiles) -> Vec<f32> {
