@@ -18,6 +18,9 @@ use crate::{Matrix, MatrixMut};
 use half::bf16;
 use product::{Operand, Product};
 
+pub(crate) use pack::{PackPanel, PackRows};
+pub(crate) use tile::{BlockProduct, Start};
+
 /// A matrix of parameters, row-major without gaps.
 #[derive(Clone, Copy, Debug)]
 pub enum Weight<'a> {
@@ -67,12 +70,7 @@ pub struct Tile<'a> {
 ///
 /// # Panics
 /// When the rows of `x` and `w` differ in length.
-pub fn forward(
-    x: Matrix<'_>,
-    w: Weight<'_>,
-    column_multiple: usize,
-    take: impl Fn(Tile<'_>) + Sync,
-) {
+pub fn forward(x: Matrix<'_>, w: Weight<'_>, column_multiple: usize, take: impl Fn(Tile<'_>) + Sync) {
     assert_eq!(x.cols(), w.cols(), "rows of x and w");
     let left = Operand::along_rows(x);
     match w {

@@ -1,9 +1,7 @@
 //! One product: cut into tiles, operands packed, tiles dealt out to threads.
 
 use super::Tile;
-use super::blocking::{
-    BLOCK, IN_PLACE_ROWS, NARROW_TILE_COLS, PACKED, SERIAL, TILE_COLS, TILE_ROWS,
-};
+use super::blocking::{BLOCK, IN_PLACE_ROWS, NARROW_TILE_COLS, PACKED, SERIAL, TILE_COLS, TILE_ROWS};
 use super::decode::FewRows;
 use super::pack::{Element, PackPanel, PackRows};
 use super::tile::{BlockProduct, Start};

@@ -76,7 +76,8 @@ fn holds(m: usize, n: usize, k: usize, multiple: usize, threads: usize) {
 #[test]
 fn every_path_holds_to_the_definition() {
     // In place, narrow and wide; several chunks of packed columns; tiles that heads must not be cut by.
-    for (m, n, k) in [(1, 200, 600), (3, 70, 256), (5, 129, 257), (96, 64, 512), (97, 300, 700), (200, 40, 9)] {
+    for (m, n, k) in [(1, 200, 600), (3, 70, 256), (5, 129, 257), (96, 64, 512), (97, 300, 700), (200, 40, 9)]
+    {
         holds(m, n, k, 1, 2);
     }
     holds(130, 240, 300, 24, 3);
@@ -117,10 +118,9 @@ fn gradients_are_right(m: usize, n: usize, k: usize) {
     };
     let of = |v: &[f32], i: usize| f64::from(v[i]);
     let dy_matrix = Matrix::new(&dy, m, n, n + 2);
-    for (weight, values) in [
-        (Weight::F32(Matrix::new(&w, n, k, k)), &w),
-        (Weight::Bf16(Matrix::new(&halves, n, k, k)), &widened),
-    ] {
+    for (weight, values) in
+        [(Weight::F32(Matrix::new(&w, n, k, k)), &w), (Weight::Bf16(Matrix::new(&halves, n, k, k)), &widened)]
+    {
         let mut dx = vec![f32::NAN; m * k];
         input_gradient(dy_matrix, weight, MatrixMut::new(&mut dx, m, k, k));
         for i in 0..m {
