@@ -10,6 +10,8 @@ mod bytes;
 mod error;
 mod pattern;
 mod pretokenize;
+#[cfg(test)]
+mod samples;
 mod stop;
 mod stream;
 mod tokenizer;

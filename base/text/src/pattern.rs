@@ -186,23 +186,30 @@ impl Pattern {
 
 /// Whether a pattern has a quantifier like `++`, which `regex` would read as a repetition of a repetition.
 fn has_possessive_quantifier(pattern: &str) -> bool {
-    let mut escaped = false;
     let mut class_depth = 0usize;
     let mut after_quantifier = false;
-    for c in pattern.chars() {
-        if escaped {
-            escaped = false;
-            after_quantifier = false;
-            continue;
-        }
-        match c {
-            '\\' => escaped = true,
-            '[' => class_depth += 1,
-            ']' => class_depth = class_depth.saturating_sub(1),
+    let mut chars = pattern.chars().peekable();
+    while let Some(c) = chars.next() {
+        let quantifier = match c {
+            '\\' => {
+                // `\p{L}` has braces that are no quantifier.
+                if matches!(chars.next(), Some('p' | 'P')) && chars.peek() == Some(&'{') {
+                    chars.by_ref().find(|&c| c == '}');
+                }
+                false
+            }
+            '[' => {
+                class_depth += 1;
+                false
+            }
+            ']' => {
+                class_depth = class_depth.saturating_sub(1);
+                false
+            }
             '+' if class_depth == 0 && after_quantifier => return true,
-            _ => {}
-        }
-        after_quantifier = class_depth == 0 && matches!(c, '+' | '*' | '?' | '}');
+            _ => class_depth == 0 && matches!(c, '+' | '*' | '?' | '}'),
+        };
+        after_quantifier = quantifier;
     }
     false
 }
@@ -230,9 +237,12 @@ mod tests {
     }
 
     fn theirs(pattern: &str, text: &str, behavior: SplitDelimiterBehavior, invert: bool) -> Vec<String> {
-        let split =
-            Split::new(tokenizers::pre_tokenizers::split::SplitPattern::Regex(pattern.into()), behavior, invert)
-                .unwrap();
+        let split = Split::new(
+            tokenizers::pre_tokenizers::split::SplitPattern::Regex(pattern.into()),
+            behavior,
+            invert,
+        )
+        .unwrap();
         let text = NormalizedString::from(text);
         let pieces = if split.invert {
             text.split(tokenizers::tokenizer::pattern::Invert(&split.regex), split.behavior)
@@ -261,7 +271,7 @@ mod tests {
             assert!(matches!(Pattern::regex(pattern), Ok(Pattern::GivingBack(..))), "{pattern}");
         }
         assert!(matches!(Pattern::regex(r"\p{N}{1,3}"), Ok(Pattern::Linear(_))));
-        for pattern in [r"\p{L}++", r"(?<!a)b", r"(a)\1"] {
+        for pattern in [r"\p{L}++", r"[a\]]{2}+b", r"\p{N}?+", r"(?<!a)b", r"(a)\1"] {
             assert!(matches!(Pattern::regex(pattern), Ok(Pattern::Backtracking(_))), "{pattern}");
         }
         assert!(Pattern::regex(r"(").is_err());
@@ -291,8 +301,7 @@ mod tests {
     fn a_pattern_that_gives_up_says_so() {
         let pattern = Pattern::regex(r"x(?!y)(?:\s|\s\s)*(?!\s)[\r\n]").unwrap();
         let text = format!("x{}", " ".repeat(2_000_000));
-        let error =
-            pattern.split(&text, SplitDelimiterBehavior::Isolated, false, |_| Ok(())).unwrap_err();
+        let error = pattern.split(&text, SplitDelimiterBehavior::Isolated, false, |_| Ok(())).unwrap_err();
         assert!(error.contains("gave up after byte 0"), "{error}");
     }
 }

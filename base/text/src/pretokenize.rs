@@ -15,12 +15,20 @@ use tokenizers::{
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
 enum Step {
-    Split { pattern: Pattern, behavior: SplitDelimiterBehavior, invert: bool },
+    Split {
+        pattern: Pattern,
+        behavior: SplitDelimiterBehavior,
+        invert: bool,
+    },
     /// A space before a piece that has none.
     PrefixSpace,
     /// Each byte becomes its printable character.
     Bytes,
-    Metaspace { replacement: char, prepend: PrependScheme, pattern: Option<Pattern> },
+    Metaspace {
+        replacement: char,
+        prepend: PrependScheme,
+        pattern: Option<Pattern>,
+    },
     /// Any other pre-tokenizer, run by the crate; none of them backtracks or looks beyond its piece.
     Foreign(Box<PreTokenizerWrapper>),
 }
@@ -68,22 +76,14 @@ fn push_steps(wrapper: &PreTokenizerWrapper, steps: &mut Vec<Step>) -> Result<()
                 steps.push(Step::PrefixSpace);
             }
             if byte_level.use_regex {
-                steps.push(Step::Split {
-                    pattern: Pattern::regex(GPT2)?,
-                    behavior: isolated,
-                    invert: false,
-                });
+                steps.push(Step::Split { pattern: Pattern::regex(GPT2)?, behavior: isolated, invert: false });
             }
             steps.push(Step::Bytes);
         }
         PreTokenizerWrapper::Digits(digits) => {
             let behavior =
                 if digits.individual_digits { isolated } else { SplitDelimiterBehavior::Contiguous };
-            steps.push(Step::Split {
-                pattern: Pattern::Class(char::is_numeric),
-                behavior,
-                invert: false,
-            });
+            steps.push(Step::Split { pattern: Pattern::Class(char::is_numeric), behavior, invert: false });
         }
         PreTokenizerWrapper::Metaspace(metaspace) => {
             let replacement = metaspace.get_replacement();

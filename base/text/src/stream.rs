@@ -221,3 +221,64 @@ impl Pieces {
         Some(pieces)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::{byte_level, llama2, metaspace, odd_decoder};
+    use proptest::prelude::*;
+
+    fn streamed(tokenizer: &Tokenizer, ids: &[u32], skip: bool) -> String {
+        let mut stream = TokenStreamDecoder::new(tokenizer, skip);
+        let mut text: String = ids.iter().map(|&id| stream.push(id)).collect();
+        text += &stream.finish().unwrap();
+        text
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1024))]
+        #[test]
+        fn the_pieces_together_are_the_whole(ids in proptest::collection::vec(0u32..310, 0..24), skip: bool) {
+            for tokenizer in [byte_level(), llama2(), metaspace(), odd_decoder()] {
+                prop_assert_eq!(streamed(tokenizer, &ids, skip), tokenizer.decode(&ids, skip).unwrap());
+            }
+        }
+
+        #[test]
+        fn bytes_in_any_order_decode_like_the_whole(bytes in proptest::collection::vec(
+            prop_oneof![Just(0xE2u32), Just(0x82), Just(0xAC), Just(0xF0), Just(0x9F), Just(0x99), Just(0x82), 0u32..256], 0..16),
+        ) {
+            let of = |tokenizer: &Tokenizer, spell: &dyn Fn(u8) -> String| -> Vec<u32> {
+                bytes.iter().map(|&b| tokenizer.token_to_id(&spell(b as u8)).unwrap()).collect()
+            };
+            let ids = of(byte_level(), &|b| crate::bytes::to_char(b).to_string());
+            prop_assert_eq!(streamed(byte_level(), &ids, false), byte_level().decode(&ids, false).unwrap());
+            let ids = of(llama2(), &|b| format!("<0x{b:02X}>"));
+            prop_assert_eq!(streamed(llama2(), &ids, false), llama2().decode(&ids, false).unwrap());
+        }
+
+        #[test]
+        fn text_comes_as_soon_as_its_characters_are_whole(text in "\\PC{0,12}") {
+            let tokenizer = byte_level();
+            let mut stream = TokenStreamDecoder::new(tokenizer, false);
+            let (mut shown, mut bytes) = (String::new(), 0);
+            for id in tokenizer.encode(&text, false).unwrap() {
+                shown += &stream.push(id);
+                bytes += tokenizer.id_to_token(id).unwrap().chars().count();
+                let whole = (0..=bytes).rev().find(|&n| text.is_char_boundary(n)).unwrap();
+                prop_assert_eq!(&shown, &text[..whole]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_stream_starts_afresh_after_finish() {
+        let ids = llama2().encode("the an", false).unwrap();
+        let mut stream = TokenStreamDecoder::new(llama2(), false);
+        for _ in 0..2 {
+            let mut text: String = ids.iter().map(|&id| stream.push(id)).collect();
+            text += &stream.finish().unwrap();
+            assert_eq!(text, "the an");
+        }
+    }
+}

@@ -164,8 +164,7 @@ impl Tokenizer {
     /// # Errors
     /// When the file's decoder fails.
     pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String, TextError> {
-        let decode =
-            || self.0.crate_tokenizer.decode(ids, skip_special_tokens).map_err(|e| e.to_string());
+        let decode = || self.0.crate_tokenizer.decode(ids, skip_special_tokens).map_err(|e| e.to_string());
         guard(decode).map_err(|reason| TextError::Decode { tokens: ids.len(), reason })
     }
 
@@ -278,5 +277,198 @@ fn named_eos(config: &str, path: &Path) -> Result<Option<String>, TextError> {
             _ => Err(bad("its eos_token is an object without a `content` string".into())),
         },
         Some(other) => Err(bad(format!("its eos_token is neither a string nor an object: {other}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::{byte_level, llama2, metaspace, odd_decoder, reference};
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn any_text() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            "[ \t\n\r]{0,5}",
+            "[a-z ]{0,8}",
+            "[0-9]{0,5}",
+            "\\PC{0,6}",
+            Just("the an".to_string()),
+            Just("<|endoftext|>".to_string()),
+            Just("</s>".to_string()),
+        ];
+        proptest::collection::vec(piece, 0..8).prop_map(|v| v.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn ids_are_those_of_the_reference_and_decode_to_the_text(text in any_text(), specials: bool) {
+            for tokenizer in [byte_level(), llama2(), metaspace()] {
+                let ids = tokenizer.encode(&text, specials).unwrap();
+                let theirs = reference(tokenizer).encode(text.as_str(), specials).unwrap();
+                prop_assert_eq!(&ids[..], theirs.get_ids());
+                prop_assert!(ids.iter().all(|&id| (id as usize) < tokenizer.vocab_size()));
+            }
+            let ids = byte_level().encode(&text, false).unwrap();
+            prop_assert_eq!(byte_level().decode(&ids, false).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn a_run_of_a_megabyte_is_cut_like_a_short_one() {
+        let tokenizer = byte_level();
+        let ids = |text: &str| tokenizer.encode(text, false).unwrap();
+        for run in [" ", "\n", "\t", "\u{3000}", "7", "x", "é", "!", "\u{301}"] {
+            let long = run.repeat((1 << 20) / run.len());
+            let text = format!("{long}q. 5");
+            let whole = ids(&text);
+            assert_eq!(tokenizer.decode(&whole, false).unwrap(), text, "{run:?}");
+            // Where the split gives the last of a run to the word behind it, the pieces are cut there.
+            let pieces = match run {
+                " " | "\u{3000}" | "\t" => [ids(&long[run.len()..]), ids(&format!("{run}q"))].concat(),
+                "x" | "é" => ids(&format!("{long}q")),
+                _ => [ids(&long), ids("q")].concat(),
+            };
+            assert!(whole == [pieces, ids(". 5")].concat(), "{run:?}");
+        }
+        let digits = ids(&"7".repeat(1 << 20));
+        assert!(digits.len() == 1 << 20 && digits.iter().all(|&id| id == digits[0]));
+    }
+
+    #[test]
+    fn a_run_without_a_pre_tokenizer_round_trips() {
+        for run in [" ", "a", "7", "é"] {
+            let text = format!("th{}e", run.repeat(1 << 18));
+            let ids = llama2().encode(&text, true).unwrap();
+            assert_eq!(ids[0], 1);
+            assert_eq!(llama2().decode(&ids, true).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn truncation_padding_and_dropout_of_the_file_are_off() {
+        let text = "the an the an the an the an the an";
+        let ids = llama2().encode(text, false).unwrap();
+        assert_eq!(llama2().decode(&ids, false).unwrap(), text);
+        assert!((0..20).all(|_| llama2().encode(text, false).unwrap() == ids));
+    }
+
+    #[test]
+    fn special_tokens_are_found() {
+        assert_eq!((byte_level().eos_id(), byte_level().bos_id()), (Some(0), None));
+        assert_eq!((llama2().eos_id(), llama2().bos_id()), (Some(2), Some(1)));
+        assert!(llama2().is_special(2) && !llama2().is_special(20) && !llama2().is_special(9999));
+        assert_eq!(byte_level().vocab_size(), 300);
+        assert_eq!(byte_level().token_to_id("<|im_end|>"), Some(1));
+    }
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            use std::io::Write;
+            std::fs::File::create(folder.path().join(name)).unwrap().write_all(text.as_bytes()).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn the_config_beside_the_file_names_eos() {
+        for eos in [json!("<|im_end|>"), json!({ "content": "<|im_end|>", "lstrip": false })] {
+            let config = json!({ "eos_token": eos }).to_string();
+            let folder =
+                folder(&[("tokenizer.json", byte_level().json()), ("tokenizer_config.json", &config)]);
+            for path in [folder.path().to_path_buf(), folder.path().join("tokenizer.json")] {
+                let tokenizer = Tokenizer::load(path).unwrap();
+                assert_eq!(tokenizer.eos_id(), Some(1));
+                assert_eq!(tokenizer.config_json(), Some(config.as_str()));
+                assert_eq!(tokenizer.content_hash(), byte_level().content_hash());
+            }
+        }
+    }
+
+    #[test]
+    fn bad_files_are_named_with_what_is_wrong() {
+        let cases = [
+            (vec![], "holds no tokenizer.json"),
+            (vec![("tokenizer.model", "")], "AutoTokenizer"),
+            (vec![("tokenizer.json", "{")], "tokenizer.json` is not a usable tokenizer: EOF"),
+            (vec![("tokenizer.json", "[]")], "not a usable tokenizer"),
+            (
+                vec![
+                    ("tokenizer.json", byte_level().json()),
+                    ("tokenizer_config.json", r#"{"eos_token":"<no>"}"#),
+                ],
+                r#"tokenizer_config.json` is not a usable tokenizer: its eos_token "<no>" is not in"#,
+            ),
+            (
+                vec![
+                    ("tokenizer.json", byte_level().json()),
+                    ("tokenizer_config.json", r#"{"eos_token":3}"#),
+                ],
+                "neither a string nor an object",
+            ),
+        ];
+        for (files, expected) in cases {
+            let folder = folder(&files);
+            let error = Tokenizer::load(folder.path()).unwrap_err().to_string();
+            assert!(error.contains(expected) && error.contains(folder.path().to_str().unwrap()), "{error}");
+        }
+        let error = Tokenizer::load("nowhere/tokenizer.json").unwrap_err().to_string();
+        assert!(error.starts_with("cannot read `nowhere/tokenizer.json`"), "{error}");
+        let deep = format!("{{\"model\":{}", "[".repeat(100_000));
+        assert!(Tokenizer::from_json(deep, None).is_err());
+    }
+
+    #[test]
+    fn an_id_that_would_size_a_huge_table_is_refused() {
+        let mut json: Value = serde_json::from_str(byte_level().json()).unwrap();
+        json["model"]["vocab"]["far"] = json!(4_294_967_295u32);
+        let error = Tokenizer::from_json(json.to_string(), None).unwrap_err().to_string();
+        assert!(error.contains("highest token id is 4294967295"), "{error}");
+    }
+
+    #[test]
+    fn a_panic_of_the_library_is_an_error() {
+        // The crate's Strip decoder underflows on an empty token.
+        let mut json: Value = serde_json::from_str(byte_level().json()).unwrap();
+        json["decoder"] = json!({ "type": "Strip", "content": "a", "start": 0, "stop": 5 });
+        let tokenizer = Tokenizer::from_json(json.to_string(), None).unwrap();
+        let a = tokenizer.token_to_id("a").unwrap();
+        let error = tokenizer.decode(&[a], false).unwrap_err().to_string();
+        assert!(error.contains("panicked"), "{error}");
+        assert!(odd_decoder().decode(&[a], false).is_ok());
+    }
+
+    /// A file that loads with one value changed encodes and decodes without a panic.
+    fn exercise(json: &str) {
+        if let Ok(tokenizer) = Tokenizer::from_json(json.to_string(), None) {
+            if let Ok(ids) = tokenizer.encode("the 12 cafés\n  <s> won't", true) {
+                drop(tokenizer.decode(&ids, false));
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_damaged_file_never_panics(at in any::<prop::sample::Index>(), with in "[\\PC\"{}\\[\\]]{0,3}", cut in 0usize..6) {
+            let json = llama2().json();
+            let mut start = at.index(json.len());
+            while !json.is_char_boundary(start) { start -= 1; }
+            let mut end = (start + cut).min(json.len());
+            while !json.is_char_boundary(end) { end += 1; }
+            exercise(&format!("{}{with}{}", &json[..start], &json[end..]));
+        }
+
+        #[test]
+        fn a_file_with_a_part_replaced_never_panics(which in 0usize..6, pick in any::<prop::sample::Index>()) {
+            let mut json: Value = serde_json::from_str(llama2().json()).unwrap();
+            let parts = ["added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder", "model"];
+            let values = [json!(null), json!([]), json!({}), json!({"type": "Sequence"}), json!({"type": "BPE", "vocab": {}, "merges": []}),
+                json!({"type": "Split", "pattern": {"Regex": "(a*)*\\1"}, "behavior": "Isolated", "invert": true}),
+                json!({"type": "Precompiled", "precompiled_charsmap": "AAAA"}), json!({"type": "FixedLength", "length": 0})];
+            json[parts[which]] = values[pick.index(values.len())].clone();
+            exercise(&json.to_string());
+        }
     }
 }

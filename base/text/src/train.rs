@@ -334,3 +334,116 @@ fn config_json(options: &BpeOptions) -> String {
     });
     format!("{config:#}\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn texts() -> Vec<String> {
+        let mut state = 7u64;
+        (0..400)
+            .map(|i| {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                let (a, b) = (state >> 59, (state >> 50) % 32);
+                format!(
+                    "Question {i}: there are {a} baskets with {b} apples. Answer: {a} * {b} = {}.\n",
+                    a * b
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn training_hangs_on_nothing_but_the_texts() {
+        let options = BpeOptions::new(290);
+        let one = train_bpe(texts(), &options).unwrap();
+        let mut backwards = texts();
+        backwards.reverse();
+        let two = rayon::ThreadPoolBuilder::new()
+            .num_threads(5)
+            .build()
+            .unwrap()
+            .install(|| train_bpe(backwards, &options).unwrap());
+        let three = rayon::ThreadPoolBuilder::new()
+            .num_threads(1)
+            .build()
+            .unwrap()
+            .install(|| train_bpe(texts(), &options).unwrap());
+        assert_eq!(one.json(), two.json());
+        assert_eq!(one.json(), three.json());
+        // Recorded: the same on every machine.
+        assert_eq!(format!("{:032x}", one.content_hash()), "8035d0493e479280ca24303fd0beb118");
+    }
+
+    #[test]
+    fn the_vocabulary_has_the_size_asked_for() {
+        for vocab_size in [257, 258, 290] {
+            let tokenizer = train_bpe(texts(), &BpeOptions::new(vocab_size)).unwrap();
+            assert_eq!(tokenizer.vocab_size(), vocab_size);
+        }
+        // No more pairs that stand twice: smaller than asked for.
+        let all = train_bpe(texts(), &BpeOptions::new(5000)).unwrap().vocab_size();
+        assert!((290..400).contains(&all), "{all}");
+        // Nothing to merge: bytes and specials remain.
+        assert_eq!(train_bpe(Vec::new(), &BpeOptions::new(5000)).unwrap().vocab_size(), 257);
+    }
+
+    #[test]
+    fn merges_are_by_count_then_by_lowest_ids() {
+        let tokenizer = train_bpe(vec!["abab abab ba ba".into()], &BpeOptions::new(261)).unwrap();
+        let json: Value = serde_json::from_str(tokenizer.json()).unwrap();
+        // In the words abab, Ġabab, Ġba, Ġba: a b stands 4 times; then ab ab, Ġ b and b a twice, of which
+        // the lowest ids come first; a byte's id follows its character, so Ġ is above the letters.
+        let merges: Vec<String> = json["model"]["merges"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|pair| format!("{}+{}", pair[0].as_str().unwrap(), pair[1].as_str().unwrap()))
+            .collect();
+        assert_eq!(merges, ["a+b", "b+a", "Ġ+ba", "ab+ab"]);
+    }
+
+    #[test]
+    fn digits_stand_alone() {
+        let tokenizer =
+            train_bpe(vec!["2024 2024 2024 2024 12 12 12".into()], &BpeOptions::new(300)).unwrap();
+        assert_eq!(tokenizer.encode("2024", false).unwrap().len(), 4);
+    }
+
+    #[test]
+    fn no_merge_spells_a_special_token() {
+        let options = BpeOptions { vocab_size: 300, special_tokens: vec!["<e>".into(), "the".into()] };
+        let tokenizer = train_bpe(vec!["the theory there the thesis the the".repeat(9)], &options).unwrap();
+        assert_eq!(tokenizer.token_to_id("the"), Some(1));
+        let ids = tokenizer.encode("there the", false).unwrap();
+        assert_eq!(tokenizer.decode(&ids, true).unwrap(), "re ");
+    }
+
+    #[test]
+    fn impossible_options_are_refused() {
+        let error = |vocab_size, special_tokens: &[&str]| {
+            let special_tokens = special_tokens.iter().map(|t| t.to_string()).collect();
+            train_bpe(texts(), &BpeOptions { vocab_size, special_tokens }).unwrap_err().to_string()
+        };
+        assert!(error(256, &["<e>"]).contains("need at least 257"));
+        assert!(error(usize::MAX, &["<e>"]).contains("too large"));
+        assert!(error(300, &["<e>", "<e>"]).contains("named twice"));
+        assert!(error(300, &["x"]).contains("two characters"));
+        assert!(error(300, &[]).contains("at least one"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn any_text_round_trips_whatever_was_trained_on(
+            trained in proptest::collection::vec("[ab]{0,12}", 0..12), text in "\\PC{0,40}", vocab in 257usize..300,
+        ) {
+            let tokenizer = train_bpe(trained.clone(), &BpeOptions::new(vocab)).unwrap();
+            for text in trained.iter().chain([&text]) {
+                let ids = tokenizer.encode(text, false).unwrap();
+                prop_assert_eq!(&tokenizer.decode(&ids, false).unwrap(), text);
+            }
+        }
+    }
+}
