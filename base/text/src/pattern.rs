@@ -38,6 +38,7 @@ impl Pattern {
                 Regex::builder()
                     .syntax(regex_automata::util::syntax::Config::new().multi_line(true))
                     .build_many(patterns)
+                    .ok()
             };
             if let Some(head) = pattern.strip_suffix(GIVING_BACK) {
                 let head = head.strip_suffix('|').or(if head.is_empty() { Some("") } else { None });
@@ -46,11 +47,11 @@ impl Pattern {
                     Some(head) => vec![head.to_string(), r"\s+".to_string()],
                     None => vec![],
                 };
-                if let (Some(last), Ok(regex)) = (patterns.len().checked_sub(1), linear(&patterns)) {
+                if let (Some(last), Some(regex)) = (patterns.len().checked_sub(1), linear(&patterns)) {
                     return Ok(Pattern::GivingBack(regex, PatternID::must(last)));
                 }
             }
-            if let Ok(regex) = linear(&[pattern.to_string()]) {
+            if let Some(regex) = linear(&[pattern.to_string()]) {
                 return Ok(Pattern::Linear(regex));
             }
         }

@@ -103,10 +103,11 @@ fn take_characters(pending: &mut Vec<u8>) -> String {
     // At most three bytes can begin a character that more bytes would complete.
     for length in 1..=pending.len().min(3) {
         let tail = &pending[pending.len() - length..];
-        if let Err(e) = std::str::from_utf8(tail) {
-            if e.valid_up_to() == 0 && e.error_len().is_none() {
-                incomplete = length;
-            }
+        if let Err(e) = std::str::from_utf8(tail)
+            && e.valid_up_to() == 0
+            && e.error_len().is_none()
+        {
+            incomplete = length;
         }
     }
     let rest = pending.split_off(pending.len() - incomplete);
@@ -125,11 +126,11 @@ impl Pieces {
             token = token.replace(metaspace.replacement, space);
             metaspace.drop = false;
         }
-        if self.byte_fallback {
-            if let Some(byte) = byte_token(&token) {
-                self.run.push(byte);
-                return String::new();
-            }
+        if self.byte_fallback
+            && let Some(byte) = byte_token(&token)
+        {
+            self.run.push(byte);
+            return String::new();
         }
         let text = self.end_run() + &token;
         self.stripped(text)
@@ -183,13 +184,13 @@ impl Pieces {
     fn of(steps: &[Value]) -> Option<Pieces> {
         let mut pieces = Pieces::default();
         let text = |step: &Value, name: &str| step.get(name).and_then(Value::as_str).map(str::to_string);
-        if let [step] = steps {
-            if kind(step) == "Metaspace" {
-                let drop = text(step, "prepend_scheme")? != "never";
-                let replacement = text(step, "replacement")?.chars().next()?;
-                pieces.metaspace = Some(Metaspace { replacement, drop });
-                return Some(pieces);
-            }
+        if let [step] = steps
+            && kind(step) == "Metaspace"
+        {
+            let drop = text(step, "prepend_scheme")? != "never";
+            let replacement = text(step, "replacement")?.chars().next()?;
+            pieces.metaspace = Some(Metaspace { replacement, drop });
+            return Some(pieces);
         }
         let mut rest = steps;
         while let [step, after @ ..] = rest {
@@ -200,11 +201,11 @@ impl Pieces {
             pieces.replace.push((from, text(step, "content")?));
             rest = after;
         }
-        if let [step, after @ ..] = rest {
-            if kind(step) == "ByteFallback" {
-                pieces.byte_fallback = true;
-                rest = after;
-            }
+        if let [step, after @ ..] = rest
+            && kind(step) == "ByteFallback"
+        {
+            pieces.byte_fallback = true;
+            rest = after;
         }
         match rest {
             [] if !steps.is_empty() => {}

@@ -82,12 +82,12 @@ impl Tokenizer {
         crate_tokenizer.with_padding(None);
         guard(|| crate_tokenizer.with_truncation(None).map(|_| ()).map_err(|e| e.to_string()))
             .map_err(bad)?;
-        if let ModelWrapper::BPE(bpe) = crate_tokenizer.get_model() {
-            if bpe.dropout.is_some() {
-                let mut plain = bpe.clone();
-                plain.dropout = None;
-                crate_tokenizer.with_model(plain);
-            }
+        if let ModelWrapper::BPE(bpe) = crate_tokenizer.get_model()
+            && bpe.dropout.is_some()
+        {
+            let mut plain = bpe.clone();
+            plain.dropout = None;
+            crate_tokenizer.with_model(plain);
         }
         let highest = crate_tokenizer.get_vocab(true).into_values().max();
         let vocab_size = highest.map_or(0, |id| id as usize + 1);
@@ -441,10 +441,10 @@ mod tests {
 
     /// A file that loads with one value changed encodes and decodes without a panic.
     fn exercise(json: &str) {
-        if let Ok(tokenizer) = Tokenizer::from_json(json.to_string(), None) {
-            if let Ok(ids) = tokenizer.encode("the 12 cafés\n  <s> won't", true) {
-                drop(tokenizer.decode(&ids, false));
-            }
+        if let Ok(tokenizer) = Tokenizer::from_json(json.to_string(), None)
+            && let Ok(ids) = tokenizer.encode("the 12 cafés\n  <s> won't", true)
+        {
+            drop(tokenizer.decode(&ids, false));
         }
     }
 

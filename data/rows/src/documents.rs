@@ -48,11 +48,11 @@ impl Documents {
 
     fn document(&mut self, row: &Row) -> Result<Option<Document>, RowsError> {
         self.counts.read += 1;
-        if let Some(filter) = &self.filter {
-            if !filter.keeps(row)? {
-                self.counts.filtered += 1;
-                return Ok(None);
-            }
+        if let Some(filter) = &self.filter
+            && !filter.keeps(row)?
+        {
+            self.counts.filtered += 1;
+            return Ok(None);
         }
         let text = self.template.render(row)?;
         if text.trim().is_empty() {
@@ -100,7 +100,8 @@ mod tests {
             json!({"text": "three", "keep": 1}),
         ];
         let filter = Filter::new("keep").unwrap();
-        let mut documents = Documents::new(rows(values), Template::default(), Some(filter));
+        let mut documents =
+            Documents::new(rows(values), Template::new(Template::DEFAULT).unwrap(), Some(filter));
         let found: Vec<Document> = documents.by_ref().map(Result::unwrap).collect();
         assert_eq!(
             found.iter().map(|d| (d.text.as_str(), d.origin.line)).collect::<Vec<_>>(),
@@ -112,8 +113,9 @@ mod tests {
     #[test]
     fn documents_end_at_the_first_error() {
         let values = vec![json!({"text": "one"}), json!({"txt": "two"}), json!({"text": "three"})];
-        let found: Vec<bool> =
-            Documents::new(rows(values), Template::default(), None).map(|d| d.is_ok()).collect();
+        let found: Vec<bool> = Documents::new(rows(values), Template::new(Template::DEFAULT).unwrap(), None)
+            .map(|d| d.is_ok())
+            .collect();
         assert_eq!(found, [true, false]);
     }
 }

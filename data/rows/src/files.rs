@@ -46,8 +46,8 @@ pub(crate) fn find(path: &str) -> Result<Vec<(PathBuf, Format)>, RowsError> {
             require_literal_leading_dot: true,
         };
         for found in glob::glob_with(path, options).map_err(|e| bad(e.to_string()))? {
-            let found = found
-                .map_err(|e| RowsError::Read { path: e.path().to_path_buf(), source: e.into_error() })?;
+            let found =
+                found.map_err(|e| RowsError::Read { path: e.path().to_path_buf(), source: e.into() })?;
             if found.is_dir() {
                 walk(&found, &mut files)?;
             } else {

@@ -8,8 +8,8 @@ pub(crate) const MAX_DOCUMENT_BYTES: usize = 256 << 20;
 /// What a line was.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Line {
-    /// A line, in the buffer; `start` is its offset in the file.
-    Line {
+    /// A whole line, in the buffer.
+    Whole {
         /// Offset of the first byte in the file.
         start: u64,
     },
@@ -72,7 +72,7 @@ impl<R: BufRead> LineReader<R> {
             self.buffer.drain(..BYTE_ORDER_MARK.len());
             start += BYTE_ORDER_MARK.len() as u64;
         }
-        Ok(Line::Line { start })
+        Ok(Line::Whole { start })
     }
 }
 
@@ -90,7 +90,7 @@ mod tests {
         let mut out = Vec::new();
         loop {
             match reader.next().unwrap() {
-                Line::Line { start } => out.push((start, reader.bytes().to_vec())),
+                Line::Whole { start } => out.push((start, reader.bytes().to_vec())),
                 end => return (out, end),
             }
         }

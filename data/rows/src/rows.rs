@@ -83,7 +83,7 @@ impl Open {
             let start = match line {
                 Line::End => return Ok(None),
                 Line::TooLong => return Err(RowsError::TooLong { origin, limit: MAX_DOCUMENT_BYTES }),
-                Line::Line { start } => start,
+                Line::Whole { start } => start,
             };
             let bytes = self.reader.bytes();
             if !bytes.iter().all(u8::is_ascii_whitespace) {

@@ -90,7 +90,7 @@ fn draw_problem(draw: &mut Draw) -> Problem {
 impl Problem {
     fn split(&self) -> Split {
         let bytes: Vec<u8> = self.key.iter().flat_map(|n| n.to_le_bytes()).collect();
-        if xxh3_64(&bytes) % HELD_OUT_ONE_IN == 0 { Split::HeldOut } else { Split::Train }
+        if xxh3_64(&bytes).is_multiple_of(HELD_OUT_ONE_IN) { Split::HeldOut } else { Split::Train }
     }
 }
 
