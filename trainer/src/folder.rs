@@ -1,7 +1,7 @@
 //! The folder of a run and what is written into it.
 
 use crate::{StepMetrics, TrainError};
-use octo_durable::{AppendLog, AtomicDir, Disk, DurableError, replace_link, write_bytes};
+use octo_durable::{AppendLog, AtomicDir, Disk, replace_link, write_bytes};
 use octo_model::hf::{Companions, Export, MAX_SHARD_BYTES};
 use octo_model::{Flat, Net, Trainer, WeightDType};
 use octo_ops::DType;
@@ -36,7 +36,8 @@ impl Folder {
             return Err(TrainError::RunExists(path));
         }
         let checkpoints = path.join("checkpoints");
-        std::fs::create_dir_all(&checkpoints).map_err(DurableError::io("make", &checkpoints))?;
+        std::fs::create_dir_all(&checkpoints)
+            .map_err(|source| TrainError::Io { path: checkpoints.clone(), source })?;
         write_bytes(DISK, &path.join("recipe.toml"), recipe.to_toml().as_bytes())?;
         let metrics = AppendLog::open(DISK, &path.join("metrics.jsonl"))?;
         let samples = AppendLog::open(DISK, &path.join("samples.jsonl"))?;
@@ -45,12 +46,12 @@ impl Folder {
 
     /// Adds a line to `metrics.jsonl`.
     pub fn metrics(&mut self, metrics: &StepMetrics) -> Result<(), TrainError> {
-        append(&mut self.metrics, metrics)
+        self.metrics.append(&json(metrics)?).map_err(TrainError::from)
     }
 
     /// Adds a line to `samples.jsonl`.
     pub fn sample(&mut self, step: u64, prompt: &str, text: &str) -> Result<(), TrainError> {
-        append(&mut self.samples, &SampleLine { step, prompt, text })
+        self.samples.append(&json(&SampleLine { step, prompt, text })?).map_err(TrainError::from)
     }
 
     /// Writes `checkpoints/step-…/model`, a Hugging Face directory in the weights' dtype, and points `latest`
@@ -75,9 +76,9 @@ impl Folder {
     }
 }
 
-fn append(log: &mut AppendLog<'_>, row: &impl Serialize) -> Result<(), TrainError> {
-    let line = serde_json::to_string(row).map_err(io::Error::from);
-    Ok(log.append(&line.map_err(DurableError::io("write", "metrics"))?)?)
+fn json(row: &impl Serialize) -> Result<String, TrainError> {
+    serde_json::to_string(row)
+        .map_err(|e| TrainError::Io { path: PathBuf::from("metrics.jsonl"), source: e.into() })
 }
 
 fn export(
