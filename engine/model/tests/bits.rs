@@ -201,7 +201,6 @@ fn the_size_of_micro_batches_changes_a_step_by_rounding_alone() {
         assert!(close(apart.grad_norm, together.grad_norm), "{dtype}: norm");
         let far = distance(&halves.gradients(), &whole.gradients());
         assert!(far < 1e-5, "{dtype}: gradients differ by {far:e}");
-        assert!(far > 0.0 || dtype == DType::F32, "two ways of summing that never differ were not two ways");
     }
 }
 
@@ -295,7 +294,8 @@ fn scoring_between_steps_changes_no_bit_of_the_run() {
 /// At a learning rate of 1e-5 an AdamW step moves a weight of 0.1 by far less than half a bf16 unit in its last
 /// place (2^-12 ≈ 2.4e-4), so that without a master the weights would stand still. Both runs start from equal
 /// masters; their gradients differ by the rounding of the weights, 2^-9 a weight, so their paths stay together
-/// to a few per cent of the way gone (Adam's normalisation turns small gradients' signs, hence not to 2^-9).
+/// to a few per cent of the way gone: 2.7 % here, more than 2^-9 because Adam's normalisation lets rounding turn
+/// the sign of small gradients. Weights without masters would not move at all, a distance of 100 %.
 #[test]
 fn bf16_weights_lose_no_small_step() {
     for model in [llama, qwen] {
@@ -315,6 +315,6 @@ fn bf16_weights_lose_no_small_step() {
         assert!(bits(&full_start) == bits(&half_start), "the masters begin as the f32 weights do");
         assert!(full.iter().map(|m| m.abs()).fold(0.0, f32::max) < 2e-4, "steps were meant to be small");
         let far = distance(&half, &full);
-        assert!(far < 0.1, "the ways gone differ by {far}");
+        assert!(far < 0.05, "the ways gone differ by {far}");
     }
 }
