@@ -88,7 +88,8 @@ fn export(
     tokenizer: &Tokenizer,
     card: &str,
 ) -> Result<(), TrainError> {
-    let mut companions = vec![("tokenizer.json", tokenizer.json().as_bytes()), ("README.md", card.as_bytes())];
+    let mut companions =
+        vec![("tokenizer.json", tokenizer.json().as_bytes()), ("README.md", card.as_bytes())];
     companions.extend(tokenizer.config_json().map(|json| ("tokenizer_config.json", json.as_bytes())));
     let export = Export {
         config: &net.config,
@@ -99,9 +100,7 @@ fn export(
     };
     let weights: Flat = net.weights;
     export.write(
-        &mut |name, fill| {
-            dir.write_file(&format!("model/{name}"), |w| fill(w)).map_err(io::Error::other)
-        },
+        &mut |name, fill| dir.write_file(&format!("model/{name}"), |w| fill(w)).map_err(io::Error::other),
         &mut |param, first, into| net.read(queue, weights, param, first, into).map_err(io::Error::other),
     )?;
     Ok(())

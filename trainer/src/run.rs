@@ -209,13 +209,7 @@ fn training_batches(
 }
 
 /// The head of a run.
-fn describe(
-    recipe: &Recipe,
-    named: &Named,
-    ready: &Ready,
-    batches: &Batches,
-    observer: &mut dyn Observer,
-) {
+fn describe(recipe: &Recipe, named: &Named, ready: &Ready, batches: &Batches, observer: &mut dyn Observer) {
     let (c, net, stage) = (&named.config, ready.trainer.net(), &recipe.stage);
     let from = match named.start {
         Start::Directory(_) => "a directory's weights",
@@ -230,7 +224,11 @@ fn describe(
         c.hidden_size,
     ));
     let bytes: u64 = ready.queue.memory().iter().map(|(_, bytes)| bytes).sum();
-    observer.note(&format!("memory   {:.2} GiB in {} buffers", bytes as f64 / (1u64 << 30) as f64, ready.queue.memory().len()));
+    observer.note(&format!(
+        "memory   {:.2} GiB in {} buffers",
+        bytes as f64 / (1u64 << 30) as f64,
+        ready.queue.memory().len()
+    ));
     observer.note(&format!(
         "stage    {}: {} steps of {} tokens ({} micro-batches of {}), {:.2} passes over {}",
         stage.name,
