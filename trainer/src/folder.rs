@@ -29,12 +29,18 @@ struct SampleLine<'a> {
 }
 
 impl Folder {
-    /// Makes the folder of a new run; one that holds a run already is refused.
-    pub fn create(recipe: &Recipe) -> Result<Folder, TrainError> {
-        let path = recipe.run.dir.clone();
-        if path.join("recipe.toml").exists() {
-            return Err(TrainError::RunExists(path));
+    /// Fails when the recipe's folder holds a run already.
+    pub fn check_free(recipe: &Recipe) -> Result<(), TrainError> {
+        match recipe.run.dir.join("recipe.toml").exists() {
+            true => Err(TrainError::RunExists(recipe.run.dir.clone())),
+            false => Ok(()),
         }
+    }
+
+    /// Makes the folder of a new run.
+    pub fn create(recipe: &Recipe) -> Result<Folder, TrainError> {
+        Folder::check_free(recipe)?;
+        let path = recipe.run.dir.clone();
         let checkpoints = path.join("checkpoints");
         std::fs::create_dir_all(&checkpoints)
             .map_err(|source| TrainError::Io { path: checkpoints.clone(), source })?;

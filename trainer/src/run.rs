@@ -19,6 +19,7 @@ use std::time::Instant;
 /// # Errors
 /// Whatever is wrong with recipe, model, data or device; [`TrainError::NotFinite`] when a guard stopped it.
 pub fn train(recipe: &Recipe, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
+    Folder::check_free(recipe)?;
     let queue = octo_queue::open(setup::device(recipe), recipe.run.threads.map(|n| n as usize))?;
     observer.note(&format!("device   {}", queue.describe().description));
     let named = setup::open(recipe)?;
