@@ -124,12 +124,8 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 fn requests(args: &Args, prompts: Vec<Vec<u32>>, stop_tokens: Vec<u32>) -> Vec<Request> {
-    let sampling = Sampling {
-        temperature: args.temperature,
-        top_k: args.top_k,
-        top_p: args.top_p,
-        min_p: args.min_p,
-    };
+    let sampling =
+        Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p, min_p: args.min_p };
     let each = |(i, prompt): (usize, Vec<u32>)| {
         let stop_tokens = stop_tokens.clone();
         (0..args.n).map(move |sample| Request {

@@ -51,8 +51,10 @@ impl Observer for Terminal {
     }
 
     fn step(&mut self, m: &StepMetrics) {
-        let figures =
-            format!("loss {:.4}  lr {:.2e}  norm {:.2}  {:.0} tokens/s", m.lm_loss, m.lr, m.grad_norm, m.tokens_per_sec);
+        let figures = format!(
+            "loss {:.4}  lr {:.2e}  norm {:.2}  {:.0} tokens/s",
+            m.lm_loss, m.lr, m.grad_norm, m.tokens_per_sec
+        );
         if self.drawn {
             if self.bar.length() != Some(m.total_steps) {
                 self.bar.set_length(m.total_steps);

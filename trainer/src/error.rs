@@ -39,7 +39,9 @@ pub enum TrainError {
         positions: u32,
     },
     /// Documents should end with a token that the tokenizer does not have.
-    #[error("source `{source_name}`: add_eos is on, but the tokenizer has no end-of-sequence token; set add_eos = false")]
+    #[error(
+        "source `{source_name}`: add_eos is on, but the tokenizer has no end-of-sequence token; set add_eos = false"
+    )]
     NoEos {
         /// The source.
         source_name: String,

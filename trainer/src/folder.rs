@@ -29,12 +29,18 @@ struct SampleLine<'a> {
 }
 
 impl Folder {
-    /// Makes the folder of a new run; one that holds a run already is refused.
-    pub fn create(recipe: &Recipe) -> Result<Folder, TrainError> {
-        let path = recipe.run.dir.clone();
-        if path.join("recipe.toml").exists() {
-            return Err(TrainError::RunExists(path));
+    /// Fails when the recipe's folder holds a run already.
+    pub fn check_free(recipe: &Recipe) -> Result<(), TrainError> {
+        match recipe.run.dir.join("recipe.toml").exists() {
+            true => Err(TrainError::RunExists(recipe.run.dir.clone())),
+            false => Ok(()),
         }
+    }
+
+    /// Makes the folder of a new run.
+    pub fn create(recipe: &Recipe) -> Result<Folder, TrainError> {
+        Folder::check_free(recipe)?;
+        let path = recipe.run.dir.clone();
         let checkpoints = path.join("checkpoints");
         std::fs::create_dir_all(&checkpoints)
             .map_err(|source| TrainError::Io { path: checkpoints.clone(), source })?;
@@ -88,7 +94,8 @@ fn export(
     tokenizer: &Tokenizer,
     card: &str,
 ) -> Result<(), TrainError> {
-    let mut companions = vec![("tokenizer.json", tokenizer.json().as_bytes()), ("README.md", card.as_bytes())];
+    let mut companions =
+        vec![("tokenizer.json", tokenizer.json().as_bytes()), ("README.md", card.as_bytes())];
     companions.extend(tokenizer.config_json().map(|json| ("tokenizer_config.json", json.as_bytes())));
     let export = Export {
         config: &net.config,
@@ -99,9 +106,7 @@ fn export(
     };
     let weights: Flat = net.weights;
     export.write(
-        &mut |name, fill| {
-            dir.write_file(&format!("model/{name}"), |w| fill(w)).map_err(io::Error::other)
-        },
+        &mut |name, fill| dir.write_file(&format!("model/{name}"), |w| fill(w)).map_err(io::Error::other),
         &mut |param, first, into| net.read(queue, weights, param, first, into).map_err(io::Error::other),
     )?;
     Ok(())

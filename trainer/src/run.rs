@@ -19,6 +19,7 @@ use std::time::Instant;
 /// # Errors
 /// Whatever is wrong with recipe, model, data or device; [`TrainError::NotFinite`] when a guard stopped it.
 pub fn train(recipe: &Recipe, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
+    Folder::check_free(recipe)?;
     let queue = octo_queue::open(setup::device(recipe), recipe.run.threads.map(|n| n as usize))?;
     observer.note(&format!("device   {}", queue.describe().description));
     let named = setup::open(recipe)?;
@@ -209,13 +210,7 @@ fn training_batches(
 }
 
 /// The head of a run.
-fn describe(
-    recipe: &Recipe,
-    named: &Named,
-    ready: &Ready,
-    batches: &Batches,
-    observer: &mut dyn Observer,
-) {
+fn describe(recipe: &Recipe, named: &Named, ready: &Ready, batches: &Batches, observer: &mut dyn Observer) {
     let (c, net, stage) = (&named.config, ready.trainer.net(), &recipe.stage);
     let from = match named.start {
         Start::Directory(_) => "a directory's weights",
@@ -230,7 +225,11 @@ fn describe(
         c.hidden_size,
     ));
     let bytes: u64 = ready.queue.memory().iter().map(|(_, bytes)| bytes).sum();
-    observer.note(&format!("memory   {:.2} GiB in {} buffers", bytes as f64 / (1u64 << 30) as f64, ready.queue.memory().len()));
+    observer.note(&format!(
+        "memory   {:.2} GiB in {} buffers",
+        bytes as f64 / (1u64 << 30) as f64,
+        ready.queue.memory().len()
+    ));
     observer.note(&format!(
         "stage    {}: {} steps of {} tokens ({} micro-batches of {}), {:.2} passes over {}",
         stage.name,

@@ -27,8 +27,7 @@ impl HeldOut {
         vocab_size: usize,
         observer: &mut dyn Observer,
     ) -> Result<HeldOut, TrainError> {
-        let tokens =
-            corpus::tokenise(&validation.source, Split::HeldOut, tokenizer, vocab_size, observer)?;
+        let tokens = corpus::tokenise(&validation.source, Split::HeldOut, tokenizer, vocab_size, observer)?;
         let stage = &recipe.stage;
         let sequences = (stage.micro_batch_tokens / stage.sequence_length) as usize;
         let sequence_length = stage.sequence_length as usize;
@@ -61,7 +60,11 @@ impl HeldOut {
     pub fn outcome(&self, train: &[u32], vocab: usize) -> ValidationOutcome {
         let labels = self.batches.iter().flat_map(|batch| &batch.labels);
         let targets = labels.filter(|&&label| label != IGNORED_LABEL).map(|&label| label as u32);
-        ValidationOutcome { name: self.name.clone(), loss: self.last, unigram: unigram_loss(train, vocab, targets) }
+        ValidationOutcome {
+            name: self.name.clone(),
+            loss: self.last,
+            unigram: unigram_loss(train, vocab, targets),
+        }
     }
 }
 
