@@ -82,10 +82,10 @@ pub fn run(args: Args) -> Result<()> {
         .enumerate()
         .map(|(i, row)| tokens(row, tokenizer.as_ref()).with_context(|| format!("row {}", i + 1)))
         .collect::<Result<Vec<_>>>()?;
-    let lengths = prompts.iter().map(|p| p.len() + args.max_new_tokens);
+    let lengths = prompts.iter().map(|p| p.len().saturating_add(args.max_new_tokens));
     let needs = Needs {
         context: lengths.clone().max().unwrap_or(0),
-        total: lengths.sum::<usize>() * args.n as usize,
+        total: lengths.fold(0, usize::saturating_add).saturating_mul(args.n as usize),
         requests: prompts.len() * args.n as usize,
     };
     let mut loaded = args.model.load(&dir, tokenizer, &needs)?;
