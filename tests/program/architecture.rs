@@ -185,7 +185,8 @@ fn every_library_says_what_it_answers() {
         let text = read_to_string(member.dir.join("src/lib.rs")).unwrap();
         let head: Vec<&str> = text.lines().take_while(|line| line.starts_with("//!")).collect();
         let head = head.join(" ").to_lowercase();
-        assert!(head.contains("read"), "{}: which file to read first?", member.name);
-        assert!(head.contains(" not "), "{}: what does it not answer?", member.name);
+        assert!(head.contains("read "), "{}: which file to read first?", member.name);
+        let limits = [" not ", " nothing "].iter().any(|word| head.contains(word));
+        assert!(limits, "{}: what does it not answer?", member.name);
     }
 }

@@ -50,14 +50,14 @@ fn empty_documents_are_passed_over_until_none_is_left() {
 #[test]
 fn an_unknown_key_is_shown_in_its_line_with_the_nearest_name() {
     let folder = Folder::tiny();
-    folder.put("recipe.toml", RECIPE.replace("batch_tokens = 128", "batch_token = 128"));
+    folder.put("recipe.toml", RECIPE.replace("micro_batch_tokens = 64", "micro_batch_token = 64"));
     let error = folder.fail(["train", "recipe.toml"]);
-    let line = RECIPE.lines().position(|line| line.starts_with("batch_tokens")).unwrap() + 1;
+    let line = RECIPE.lines().position(|line| line.starts_with("micro_batch_tokens")).unwrap() + 1;
     let expected = format!(
-        "error: recipe.toml:{line}:1: unknown key `batch_token` in `stages[0]`\n\
-         \x20 {line} | batch_token = 128\n\
-         \x20    | ^^^^^^^^^^^\n\
-         \x20 help: did you mean `batch_tokens`?\n"
+        "error: recipe.toml:{line}:1: unknown key `micro_batch_token` in `stages[0]`\n\
+         \x20 {line} | micro_batch_token = 64\n\
+         \x20    | ^^^^^^^^^^^^^^^^^\n\
+         \x20 help: did you mean `micro_batch_tokens`?\n"
     );
     assert!(error.starts_with(&expected), "{error}\nexpected\n{expected}");
     assert!(!folder.path("run").exists());
@@ -103,7 +103,10 @@ fn rows_to_score_are_checked_with_file_line_and_row() {
     }
     let long: Vec<u32> = (0..129).collect();
     let error = folder.fail_with(args, &format!("{{\"tokens\": {long:?}}}"));
-    assert!(error.contains("request 0: 129 tokens do not fit the context of 128"), "{error}");
+    assert!(
+        error.contains("request 0: 129 tokens do not fit the context of 128; shorten the sequence"),
+        "{error}"
+    );
     folder.put("in.jsonl", b"{\"text\": \"ok\"}\n{\"text\": \"\xff\"}\n");
     let error = folder.fail(args.iter().chain(&["--input", "in.jsonl"]));
     assert!(error.contains("in.jsonl:2: not a line of UTF-8 text"), "{error}");

@@ -189,7 +189,7 @@ fn a_tokenizer_of_another_model_is_refused() {
     folder.tokenizer();
     let tokenizer = folder.read("tokenizer.json");
     folder.put("model/tokenizer.json", &tokenizer);
-    let expected = "the tokenizer has ids up to 299, but the model's vocabulary has 128; \
+    let expected = "the tokenizer has ids up to 299, but the model's vocabulary has 131; \
                     does the tokenizer belong to this model?";
     assert_eq!(score_fails(&folder), format!("error: model: {expected}"));
 

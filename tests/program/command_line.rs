@@ -31,7 +31,7 @@ fn wrong_usage_is_exit_code_2() {
         (&["generate", "--prompt", "a"], "--model <DIR>"),
         (&["generate", "--model", "m", "--prompt", "a", "--input", "b"], "cannot be used with"),
         (&["generate", "--model", "m", "--n", "0"], "0 is not in 1.."),
-        (&["generate", "--model", "m", "--max-new-tokens", "-1"], "--max-new-tokens"),
+        (&["generate", "--model", "m", "--max-new-tokens", "-1"], "unexpected argument '-1'"),
         (&["logprobs", "--model", "m", "--device", "gpu"], "not a device; devices are auto, cpu, cuda, sim"),
         (&["logprobs", "--model", "m", "--threads", "0"], "--threads"),
         (&["logprobs", "--model", "m", "--context", "0"], "--context"),
@@ -62,7 +62,7 @@ fn numbers_beyond_reason_are_errors_or_the_limit() {
         ("--top-p", "0", "request 0: top_p is 0; expected more than 0, at most 1"),
         ("--min-p", "1", "request 0: min_p is 1; expected 0 or more, less than 1"),
         ("--stop", "", "stop string 0 is empty: it would stop before the first token; remove it"),
-        ("--context", "3", "tokens do not fit the context of 3"),
+        ("--context", "2", "tokens fills the context of 2; shorten the prompt"),
     ] {
         let option = format!("{option}={value}");
         let error = folder.fail(args.iter().copied().chain([option.as_str()]));

@@ -159,6 +159,15 @@ fn text_goes_to_people_and_lines_go_to_files() {
 }
 
 #[test]
+fn prompts_and_stop_strings_may_begin_with_a_hyphen() {
+    let folder = Folder::trained();
+    let args = ["generate", "--model", MODEL, "--device", "cpu", "--max-new-tokens", "4"];
+    let hyphens = ["--prompt", "-3 + 5", "--stop", "--", "--output", "-"];
+    let lines = json_lines(&folder.succeed(args.iter().chain(&hyphens)).stdout);
+    assert_eq!(lines, generate(&folder, &[json!({"prompt": "-3 + 5"})], &["--max-new-tokens", "4"]));
+}
+
+#[test]
 fn a_model_without_a_tokenizer_takes_tokens() {
     let folder = Folder::new();
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("engine/model/tests/golden/qwen2_bias");
