@@ -32,9 +32,6 @@ pub(crate) use blocking::BLOCK;
 pub(crate) use pack::{PackPanel, PackRows};
 pub(crate) use tile::{BlockProduct, Left, Start};
 
-/// The number of the definition above; a change of it changes bits and this number.
-pub const MATMUL_VERSION: u32 = 1;
-
 /// A weight as models keep it, `[outputs, inputs]`.
 #[derive(Clone, Copy, Debug)]
 pub enum Weight<'a> {
