@@ -331,7 +331,10 @@ fn a_continuation_ends_at_its_length_its_stop_token_or_the_context() {
 
     let none = Request { max_new_tokens: 0, ..free.clone() };
     let empty = Completion { tokens: vec![], logprobs: vec![], finish: FinishReason::Length };
-    assert_eq!(engine.generate(&[none.clone(), free.clone(), none]), [empty.clone(), all.clone(), empty.clone()]);
+    assert_eq!(
+        engine.generate(&[none.clone(), free.clone(), none]),
+        [empty.clone(), all.clone(), empty.clone()]
+    );
 
     let context = WIDE.context as usize;
     let nearly_full = request(tokens(context - 1, 4, 131), usize::MAX, GREEDY, 0);
