@@ -15,7 +15,7 @@ pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
     /// One prompt on the command line, instead of --input.
-    #[arg(long, conflicts_with = "input")]
+    #[arg(long, conflicts_with = "input", allow_hyphen_values = true)]
     prompt: Option<String>,
     /// Lines {"prompt": "..."} or {"tokens": [...]}; `-` reads standard input.
     #[arg(long, value_name = "FILE", default_value = "-")]
@@ -45,7 +45,7 @@ pub struct Args {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// End a continuation before this text; may be given several times.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     stop: Vec<String>,
     /// Do not end at the model's end-of-text tokens.
     #[arg(long)]

@@ -19,10 +19,10 @@ pub struct ModelArgs {
     #[arg(long, default_value = "auto", value_parser = parse_device)]
     device: DeviceKind,
     /// CPU threads; all of the machine's by default. Results do not depend on it.
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    threads: Option<u32>,
     /// Most tokens of one request, prompt and continuation; the model's own limit by default.
-    #[arg(long, value_name = "TOKENS")]
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
     context: Option<u32>,
 }
 
@@ -59,6 +59,15 @@ pub struct Needs {
     pub requests: usize,
 }
 
+impl Needs {
+    /// Tokens of cache for all requests together, none longer than the context: each may leave the rest of its
+    /// last page empty.
+    fn cache_tokens(&self, context: usize) -> usize {
+        let rest_of_page = 64 * self.requests;
+        self.total.min(context.saturating_mul(self.requests)).saturating_add(rest_of_page)
+    }
+}
+
 /// Rows of one pass: enough for a matrix product to run at its rate.
 const ROWS: u32 = 512;
 /// Requests decoded together.
@@ -89,9 +98,9 @@ impl ModelArgs {
             rows: ROWS,
             requests: needs.requests.clamp(1, REQUESTS) as u32,
             context,
-            cache_tokens: needs.total.saturating_add(64 * needs.requests).min(CACHE_TOKENS) as u32,
+            cache_tokens: needs.cache_tokens(context as usize).min(CACHE_TOKENS) as u32,
         };
-        let mut queue = open(self.device, self.threads)?;
+        let mut queue = open(self.device, self.threads.map(|n| n as usize))?;
         let dtype = match dir.weights().narrowest_dtype() {
             WeightDType::Bf16 => DType::Bf16,
             _ => DType::F32,

@@ -1,0 +1,17 @@
+//! The program as its users meet it: the real binary, in folders of its own; and the house it is built in.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "program/architecture.rs"]
+mod architecture;
+#[path = "program/bad_data.rs"]
+mod bad_data;
+#[path = "program/bad_model.rs"]
+mod bad_model;
+#[path = "program/command_line.rs"]
+mod command_line;
+#[path = "program/folder.rs"]
+mod folder;
+#[path = "program/generation.rs"]
+mod generation;
+#[path = "program/training.rs"]
+mod training;
