@@ -103,7 +103,10 @@ fn rows_to_score_are_checked_with_file_line_and_row() {
     }
     let long: Vec<u32> = (0..129).collect();
     let error = folder.fail_with(args, &format!("{{\"tokens\": {long:?}}}"));
-    assert!(error.contains("request 0: 129 tokens do not fit the context of 128"), "{error}");
+    assert!(
+        error.contains("request 0: 129 tokens do not fit the context of 128; shorten the sequence"),
+        "{error}"
+    );
     folder.put("in.jsonl", b"{\"text\": \"ok\"}\n{\"text\": \"\xff\"}\n");
     let error = folder.fail(args.iter().chain(&["--input", "in.jsonl"]));
     assert!(error.contains("in.jsonl:2: not a line of UTF-8 text"), "{error}");

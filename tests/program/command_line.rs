@@ -62,7 +62,7 @@ fn numbers_beyond_reason_are_errors_or_the_limit() {
         ("--top-p", "0", "request 0: top_p is 0; expected more than 0, at most 1"),
         ("--min-p", "1", "request 0: min_p is 1; expected 0 or more, less than 1"),
         ("--stop", "", "stop string 0 is empty: it would stop before the first token; remove it"),
-        ("--context", "2", "request 0: 3 tokens do not fit the context of 2"),
+        ("--context", "2", "tokens fills the context of 2; shorten the prompt"),
     ] {
         let option = format!("{option}={value}");
         let error = folder.fail(args.iter().copied().chain([option.as_str()]));

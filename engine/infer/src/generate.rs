@@ -241,8 +241,8 @@ fn check(index: usize, request: &Request, session: &Session) -> Result<(), Infer
     }
     check_tokens(index, &request.prompt, session.vocab())?;
     let (tokens, context) = (request.prompt.len(), session.limits().context as usize);
-    if tokens > context {
-        return Err(InferError::TooLong { request: index, tokens, context });
+    if tokens + request.max_new_tokens.min(1) > context {
+        return Err(InferError::NoRoom { request: index, tokens, context });
     }
     let s = &request.sampling;
     let range = |parameter, value: f32, holds: bool, expected| {

@@ -45,12 +45,24 @@ pub enum InferError {
         /// Size of the vocabulary.
         vocab: usize,
     },
-    /// More tokens than the cache holds for one request.
-    #[error("request {request}: {tokens} tokens do not fit the context of {context}")]
+    /// A prompt that leaves no place for a token after it.
+    #[error(
+        "request {request}: the prompt of {tokens} tokens fills the context of {context}; shorten the prompt"
+    )]
+    NoRoom {
+        /// Index of the request.
+        request: usize,
+        /// Tokens of the prompt.
+        tokens: usize,
+        /// Tokens that fit.
+        context: usize,
+    },
+    /// A sequence to score with more tokens than the cache holds for one request.
+    #[error("request {request}: {tokens} tokens do not fit the context of {context}; shorten the sequence")]
     TooLong {
         /// Index of the request.
         request: usize,
-        /// Tokens of the prompt, or of the sequence to score.
+        /// Tokens of the sequence.
         tokens: usize,
         /// Tokens that fit.
         context: usize,

@@ -337,11 +337,11 @@ fn a_continuation_ends_at_its_length_its_stop_token_or_the_context() {
     );
 
     let context = WIDE.context as usize;
+    let full = request(tokens(context, 4, 131), 0, GREEDY, 0);
+    assert_eq!(engine.generate(&[full]), [empty]);
     let nearly_full = request(tokens(context - 1, 4, 131), usize::MAX, GREEDY, 0);
     let last = engine.generate(&[nearly_full]).remove(0);
     assert_eq!((last.tokens.len(), last.finish), (1, FinishReason::Length));
-    let full = request(tokens(context, 4, 131), 5, GREEDY, 0);
-    assert_eq!(engine.generate(&[full]), [empty]);
 
     let Engine { queue, net, session } = &mut engine;
     let mut seen = Vec::new();
@@ -376,8 +376,8 @@ fn requests_that_make_no_sense_are_refused_before_anything_runs() {
          does the tokenizer belong to this model?"
     );
     assert_eq!(
-        refused(Request { prompt: tokens(401, 1, 131), ..good.clone() }),
-        "request 1: 401 tokens do not fit the context of 400"
+        refused(Request { prompt: tokens(400, 1, 131), ..good.clone() }),
+        "request 1: the prompt of 400 tokens fills the context of 400; shorten the prompt"
     );
     let with = |sampling| Request { sampling, ..good.clone() };
     for temperature in [-0.5, f32::NAN, f32::INFINITY] {
@@ -403,7 +403,10 @@ fn sequences_to_score_are_checked_and_may_be_short_or_full() {
     let Engine { queue, net, session } = &mut engine;
     let mut refused =
         |bad| score(queue, net, session, &[bad], |_, _| panic!("something ran")).unwrap_err().to_string();
-    assert!(refused(tokens(401, 1, 131)).contains("401 tokens do not fit the context of 400"));
+    assert!(
+        refused(tokens(401, 1, 131))
+            .contains("401 tokens do not fit the context of 400; shorten the sequence")
+    );
     // The last token is only a label, and yet it must be in the vocabulary.
     assert!(
         refused(vec![0, 500]).contains("token 500 at position 1 is not in the model's vocabulary of 131")
