@@ -92,21 +92,19 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync + 'static {
     unsafe fn store(to: *mut f32, v: Self::V);
     /// `a + b`.
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
-    /// `a · b`.
-    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
     /// `a · b + c`, rounded once.
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// Asks for a cache line to be brought near; any address will do.
     unsafe fn prefetch(at: *const u8);
 }
 
-/// Eight lanes that transpose 8×8 blocks of 32-bit elements in registers.
+/// Eight lanes that transpose 8×4 blocks of 32-bit elements in registers.
 ///
 /// # Safety
 /// As for [`Simd`].
 pub(crate) unsafe trait Transpose: Simd {
-    /// Columns 0 to 7 of the 8×8 block of 32-bit elements whose row `r` begins `r · stride` bytes after `from`.
-    unsafe fn transposed(from: *const u8, stride: usize) -> [Self::V; 8];
+    /// The columns of the 8×4 block of 32-bit elements whose row `r` begins `r · stride` bytes after `from`.
+    unsafe fn transposed(from: *const u8, stride: usize) -> [Self::V; 4];
     /// The lower bf16 of every 32-bit lane, widened to f32.
     unsafe fn widen_low(v: Self::V) -> Self::V;
     /// The upper bf16 of every 32-bit lane, widened to f32.
@@ -174,10 +172,6 @@ unsafe impl Simd for Portable {
         each(|i| a[i] + b[i])
     }
     #[inline(always)]
-    unsafe fn mul(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
-        each(|i| a[i] * b[i])
-    }
-    #[inline(always)]
     unsafe fn fma(a: [f32; 8], b: [f32; 8], c: [f32; 8]) -> [f32; 8] {
         each(|i| a[i].mul_add(b[i], c[i]))
     }
@@ -188,11 +182,11 @@ unsafe impl Simd for Portable {
 // SAFETY: as above.
 unsafe impl Transpose for Portable {
     #[inline(always)]
-    unsafe fn transposed(from: *const u8, stride: usize) -> [[f32; 8]; 8] {
-        let mut out = [[0.0; 8]; 8];
+    unsafe fn transposed(from: *const u8, stride: usize) -> [[f32; 8]; 4] {
+        let mut out = [[0.0; 8]; 4];
         for (column, out) in out.iter_mut().enumerate() {
             for (row, out) in out.iter_mut().enumerate() {
-                // SAFETY: the caller gives eight rows of eight 32-bit elements.
+                // SAFETY: the caller gives eight rows of four 32-bit elements.
                 *out = f32::from_bits(unsafe {
                     from.add(row * stride + column * 4).cast::<u32>().read_unaligned()
                 });
@@ -258,11 +252,6 @@ mod x86 {
             unsafe { _mm256_add_ps(a, b) }
         }
         #[inline(always)]
-        unsafe fn mul(a: __m256, b: __m256) -> __m256 {
-            // SAFETY: the set is present.
-            unsafe { _mm256_mul_ps(a, b) }
-        }
-        #[inline(always)]
         unsafe fn fma(a: __m256, b: __m256, c: __m256) -> __m256 {
             // SAFETY: the set is present.
             unsafe { _mm256_fmadd_ps(a, b, c) }
@@ -270,21 +259,28 @@ mod x86 {
         #[inline(always)]
         unsafe fn prefetch(at: *const u8) {
             // SAFETY: a prefetch does not fault.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
         }
     }
 
     // SAFETY: as above.
     unsafe impl Transpose for Avx2 {
         #[inline(always)]
-        unsafe fn transposed(from: *const u8, stride: usize) -> [__m256; 8] {
+        unsafe fn transposed(from: *const u8, stride: usize) -> [__m256; 4] {
             // Row r and row r + 4 share a register from the load on, so that all that is left is a 4×4
             // transpose within each 128-bit half: two rounds of in-lane shuffles.
-            // SAFETY: eight rows of eight 32-bit elements (contract of the trait).
+            // SAFETY: eight rows of four 32-bit elements (contract of the trait).
             unsafe {
-                let ([c0, c1, c2, c3], [c4, c5, c6, c7]) =
-                    (four_columns(from, stride), four_columns(from.add(16), stride));
-                [c0, c1, c2, c3, c4, c5, c6, c7]
+                let (r0, r1) = (row_pair(from, stride, 0), row_pair(from, stride, 1));
+                let (r2, r3) = (row_pair(from, stride, 2), row_pair(from, stride, 3));
+                let (a, b) = (_mm256_unpacklo_ps(r0, r1), _mm256_unpackhi_ps(r0, r1));
+                let (c, d) = (_mm256_unpacklo_ps(r2, r3), _mm256_unpackhi_ps(r2, r3));
+                [
+                    _mm256_shuffle_ps::<0x44>(a, c),
+                    _mm256_shuffle_ps::<0xee>(a, c),
+                    _mm256_shuffle_ps::<0x44>(b, d),
+                    _mm256_shuffle_ps::<0xee>(b, d),
+                ]
             }
         }
         #[inline(always)]
@@ -308,24 +304,6 @@ mod x86 {
             let low = _mm_loadu_ps(from.add(row * stride).cast());
             let high = _mm_loadu_ps(from.add((row + 4) * stride).cast());
             _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(low), high)
-        }
-    }
-
-    /// The columns of an 8×4 block.
-    #[inline(always)]
-    unsafe fn four_columns(from: *const u8, stride: usize) -> [__m256; 4] {
-        // SAFETY: eight rows of four 32-bit elements.
-        unsafe {
-            let (r0, r1) = (row_pair(from, stride, 0), row_pair(from, stride, 1));
-            let (r2, r3) = (row_pair(from, stride, 2), row_pair(from, stride, 3));
-            let (a, b) = (_mm256_unpacklo_ps(r0, r1), _mm256_unpackhi_ps(r0, r1));
-            let (c, d) = (_mm256_unpacklo_ps(r2, r3), _mm256_unpackhi_ps(r2, r3));
-            [
-                _mm256_shuffle_ps::<0x44>(a, c),
-                _mm256_shuffle_ps::<0xee>(a, c),
-                _mm256_shuffle_ps::<0x44>(b, d),
-                _mm256_shuffle_ps::<0xee>(b, d),
-            ]
         }
     }
 
@@ -360,11 +338,6 @@ mod x86 {
             unsafe { _mm512_add_ps(a, b) }
         }
         #[inline(always)]
-        unsafe fn mul(a: __m512, b: __m512) -> __m512 {
-            // SAFETY: the set is present.
-            unsafe { _mm512_mul_ps(a, b) }
-        }
-        #[inline(always)]
         unsafe fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
             // SAFETY: the set is present.
             unsafe { _mm512_fmadd_ps(a, b, c) }
@@ -372,7 +345,7 @@ mod x86 {
         #[inline(always)]
         unsafe fn prefetch(at: *const u8) {
             // SAFETY: a prefetch does not fault.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
         }
     }
 }

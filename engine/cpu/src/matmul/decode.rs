@@ -1,11 +1,12 @@
 //! Products of a few rows: weights are multiplied as they come out of memory.
 //!
-//! Eight weight rows at a time are transposed in registers, so that lanes are outputs and each output keeps
-//! its one ascending chain. The next rows are prefetched while these are used: a row is short, and hardware
-//! prefetchers start anew on each.
+//! Eight weight rows at a time are transposed in registers, so that lanes are outputs and each output keeps its
+//! ascending chains. A chain waits four cycles for each of its terms, which is slower than memory: so four
+//! chains go at once, of as many rows of `x`, or of as many blocks of the reduction, which the definition
+//! keeps apart anyway.
 
 use super::blocking::BLOCK;
-use super::pack::Element;
+use super::pack::{Element, prefetch_next};
 use crate::simd::{Kernel, Simd, Transpose};
 
 /// `out[m, n] = x[m, :] · w[n, :]` for 1 to 4 rows of `x` and any rows of `w`.
@@ -38,10 +39,10 @@ impl<E: Element> Kernel for FewRows<E> {
         // SAFETY: the caller's matrices hold these rows and columns.
         unsafe {
             match self.rows {
-                1 => self.strips::<S::Eight, 1, 4>(),
-                2 => self.strips::<S::Eight, 2, 2>(),
-                3 => self.strips::<S::Eight, 3, 1>(),
-                _ => self.strips::<S::Eight, 4, 1>(),
+                1 => self.columns::<S::Eight, 1, 4>(),
+                2 => self.columns::<S::Eight, 2, 2>(),
+                3 => self.columns::<S::Eight, 3, 1>(),
+                _ => self.columns::<S::Eight, 4, 1>(),
             }
         }
     }
@@ -49,19 +50,14 @@ impl<E: Element> Kernel for FewRows<E> {
 
 impl<E: Element> FewRows<E> {
     #[inline(always)]
-    unsafe fn strips<T: Transpose, const M: usize, const G: usize>(&self) {
+    unsafe fn columns<T: Transpose, const M: usize, const B: usize>(&self) {
+        let whole = self.cols - self.cols % 8;
         // SAFETY: the caller's matrices hold these rows and columns.
         unsafe {
-            let mut col = 0;
-            while col + 8 * G <= self.cols {
-                self.strip::<T, M, G>(col);
-                col += 8 * G;
+            for col in (0..whole).step_by(8) {
+                self.eight::<T, M, B>(col);
             }
-            while col + 8 <= self.cols {
-                self.strip::<T, M, 1>(col);
-                col += 8;
-            }
-            for col in col..self.cols {
+            for col in whole..self.cols {
                 for row in 0..M {
                     self.one(row, col);
                 }
@@ -69,54 +65,81 @@ impl<E: Element> FewRows<E> {
         }
     }
 
-    /// `G` groups of eight columns.
+    /// Eight columns: `B` blocks of the reduction at once while there are so many, then one, then the rest.
     #[inline(always)]
-    unsafe fn strip<T: Transpose, const M: usize, const G: usize>(&self, col: usize) {
-        let step = 8 * E::PAIR;
-        // SAFETY: the caller's matrices hold these rows and columns; a prefetch may point anywhere.
+    unsafe fn eight<T: Transpose, const M: usize, const B: usize>(&self, col: usize) {
+        // SAFETY: the caller's matrices hold these rows and columns.
+        unsafe {
+            let mut block = 0;
+            while block + B * BLOCK <= self.depth {
+                self.blocks::<T, M, B>(col, block, BLOCK);
+                block += B * BLOCK;
+            }
+            while block < self.depth {
+                self.blocks::<T, M, 1>(col, block, BLOCK.min(self.depth - block));
+                block += BLOCK;
+            }
+        }
+    }
+
+    /// `B` blocks of `depth` terms from term `first` on.
+    #[inline(always)]
+    unsafe fn blocks<T: Transpose, const M: usize, const B: usize>(
+        &self,
+        col: usize,
+        first: usize,
+        depth: usize,
+    ) {
+        let step = 4 * E::PAIR;
+        let whole = depth - depth % step;
+        // SAFETY: the caller's matrices hold these rows and columns.
         unsafe {
             let w = self.w.add(col * self.w_stride);
-            for block in (0..self.depth).step_by(BLOCK) {
-                let depth = BLOCK.min(self.depth - block);
-                let mut sums = [[T::splat(0.0); M]; G];
-                let whole = depth - depth % step;
-                for k in (0..whole).step_by(step) {
-                    for g in 0..G {
-                        let from = w.add(g * 8 * self.w_stride + block + k);
-                        if k % 32 == 0 {
-                            for r in 0..8 {
-                                T::prefetch(from.wrapping_add((8 * G + r) * self.w_stride).cast());
-                            }
-                        }
-                        let weights = T::transposed(from.cast(), self.w_stride * size_of::<E>());
-                        for i in 0..step {
-                            let weight = E::column::<T>(&weights, i);
-                            for m in 0..M {
-                                let x = T::splat(*self.x.add(m * self.x_stride + block + k + i));
-                                sums[g][m] = T::fma(x, weight, sums[g][m]);
-                            }
-                        }
-                    }
+            let mut sums = [[T::splat(0.0); M]; B];
+            for k in (first..first + whole).step_by(step) {
+                // Written out: as a loop it is not unrolled, and the sums then live in memory.
+                self.step::<T, M>(w, k, &mut sums[0]);
+                if B > 1 {
+                    self.step::<T, M>(w, k + BLOCK, &mut sums[1 % B]);
                 }
-                for k in whole..depth {
-                    for g in 0..G {
-                        let mut weights = [0.0; 8];
-                        for (r, weight) in weights.iter_mut().enumerate() {
-                            *weight = (*w.add((g * 8 + r) * self.w_stride + block + k)).widen();
-                        }
-                        let weight = T::load(weights.as_ptr());
-                        for m in 0..M {
-                            let x = T::splat(*self.x.add(m * self.x_stride + block + k));
-                            sums[g][m] = T::fma(x, weight, sums[g][m]);
-                        }
-                    }
+                if B > 2 {
+                    self.step::<T, M>(w, k + 2 * BLOCK, &mut sums[2 % B]);
                 }
-                for g in 0..G {
-                    for m in 0..M {
-                        let to = self.out.add(m * self.out_stride + col + g * 8);
-                        let sum = sums[g][m];
-                        T::store(to, if block == 0 { sum } else { T::add(T::load(to), sum) });
-                    }
+                if B > 3 {
+                    self.step::<T, M>(w, k + 3 * BLOCK, &mut sums[3 % B]);
+                }
+            }
+            for k in first + whole..first + depth {
+                let mut weights = [0.0; 8];
+                for (r, weight) in weights.iter_mut().enumerate() {
+                    *weight = (*w.add(r * self.w_stride + k)).widen();
+                }
+                for (m, sum) in sums[0].iter_mut().enumerate() {
+                    let x = T::splat(*self.x.add(m * self.x_stride + k));
+                    *sum = T::fma(x, T::load(weights.as_ptr()), *sum);
+                }
+            }
+            for (b, sums) in sums.iter().enumerate() {
+                for (m, &sum) in sums.iter().enumerate() {
+                    let to = self.out.add(m * self.out_stride + col);
+                    T::store(to, if first + b == 0 { sum } else { T::add(T::load(to), sum) });
+                }
+            }
+        }
+    }
+
+    /// 16 bytes of each of eight weight rows.
+    #[inline(always)]
+    unsafe fn step<T: Transpose, const M: usize>(&self, w: *const E, k: usize, sums: &mut [T::V; M]) {
+        // SAFETY: the caller's matrices hold these rows and columns.
+        unsafe {
+            prefetch_next::<E, T>(w, self.w_stride, k, self.depth);
+            let weights = T::transposed(w.add(k).cast(), self.w_stride * size_of::<E>());
+            for i in 0..4 * E::PAIR {
+                let weight = E::column::<T>(&weights, i);
+                for (m, sum) in sums.iter_mut().enumerate() {
+                    let x = T::splat(*self.x.add(m * self.x_stride + k + i));
+                    *sum = T::fma(x, weight, *sum);
                 }
             }
         }

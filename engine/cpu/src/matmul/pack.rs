@@ -11,11 +11,11 @@ pub(crate) trait Element: Copy + Send + Sync + 'static {
     const PAIR: usize;
     /// The same number as f32.
     fn widen(self) -> f32;
-    /// Column `i` of a transposed block of eight rows and `8 · PAIR` columns.
+    /// Column `i` of a transposed block of eight rows and `4 · PAIR` columns.
     ///
     /// # Safety
     /// As for [`Simd`].
-    unsafe fn column<T: Transpose>(block: &[T::V; 8], i: usize) -> T::V;
+    unsafe fn column<T: Transpose>(block: &[T::V; 4], i: usize) -> T::V;
 }
 
 impl Element for f32 {
@@ -25,7 +25,7 @@ impl Element for f32 {
         self
     }
     #[inline(always)]
-    unsafe fn column<T: Transpose>(block: &[T::V; 8], i: usize) -> T::V {
+    unsafe fn column<T: Transpose>(block: &[T::V; 4], i: usize) -> T::V {
         block[i]
     }
 }
@@ -37,7 +37,7 @@ impl Element for bf16 {
         f32::from_bits((self.to_bits() as u32) << 16)
     }
     #[inline(always)]
-    unsafe fn column<T: Transpose>(block: &[T::V; 8], i: usize) -> T::V {
+    unsafe fn column<T: Transpose>(block: &[T::V; 4], i: usize) -> T::V {
         // Memory order is little-endian: the lower half of a 32-bit lane is the earlier element.
         // SAFETY: passed on.
         unsafe { if i.is_multiple_of(2) { T::widen_low(block[i / 2]) } else { T::widen_high(block[i / 2]) } }
@@ -100,6 +100,29 @@ impl<E: Element> Kernel for PackPanel<E> {
     }
 }
 
+/// While term `k` of eight rows is used, brings in some of the eight rows after them.
+///
+/// A row is too short for hardware prefetchers to come into their own, and requests beyond what the processor
+/// can have in flight are dropped: so each step of 16 bytes asks for two lines, at the rate of use. Each row
+/// is asked for three lines further on than the row before it (around its end), for rows of a power of two
+/// bytes share one set of the first-level cache, which eight of this and eight of the next would overflow.
+#[inline(always)]
+pub(super) unsafe fn prefetch_next<E: Element, T: Transpose>(
+    from: *const E,
+    stride: usize,
+    k: usize,
+    depth: usize,
+) {
+    const SKEW: usize = 3 * 64;
+    let pair = k * size_of::<E>() / 16 % 4 * 2;
+    for row in [pair, pair + 1] {
+        let at = k + row * (SKEW / size_of::<E>());
+        let at = if at < depth { at } else { at.wrapping_sub(depth) };
+        // SAFETY: a prefetch may point anywhere.
+        unsafe { T::prefetch(from.wrapping_add((8 + row) * stride).wrapping_add(at).cast()) };
+    }
+}
+
 /// `out[k, r] = from[r, k]` for eight rows of `from` and `depth` columns.
 #[inline(always)]
 unsafe fn transpose<E: Element, T: Transpose>(
@@ -109,11 +132,12 @@ unsafe fn transpose<E: Element, T: Transpose>(
     out: *mut f32,
     out_stride: usize,
 ) {
-    let step = 8 * E::PAIR;
+    let step = 4 * E::PAIR;
     let whole = depth - depth % step;
     // SAFETY: the caller's operand and output hold these rows and columns.
     unsafe {
         for k in (0..whole).step_by(step) {
+            prefetch_next::<E, T>(from, stride, k, depth);
             let block = T::transposed(from.add(k).cast(), stride * size_of::<E>());
             for i in 0..step {
                 T::store(out.add((k + i) * out_stride), E::column::<T>(&block, i));

@@ -124,10 +124,10 @@ impl BlockProduct {
             for k in 0..self.depth {
                 let b0 = S::load(right.add(k * panel_width::<S>()));
                 let b1 = S::load(right.add(k * panel_width::<S>() + S::LANES));
-                for row in 0..ROWS {
+                for (row, sums) in sums.iter_mut().enumerate() {
                     let a = S::splat(*left.add(row * row_step + k * term_step));
-                    sums[row][0] = S::fma(a, b0, sums[row][0]);
-                    sums[row][1] = S::fma(a, b1, sums[row][1]);
+                    sums[0] = S::fma(a, b0, sums[0]);
+                    sums[1] = S::fma(a, b1, sums[1]);
                 }
             }
             for (row, sums) in sums.iter().enumerate() {
