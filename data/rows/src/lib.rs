@@ -1,1 +1,23 @@
-//! Files to rows of text.
+//! Files to rows, rows to documents.
+//!
+//! This crate answers: which files does a path mean, which rows do they hold, which text is a row, which
+//! rows are kept; and it makes rows of its own for runs that need nothing from outside. It knows nothing of
+//! tokens or order.
+//!
+//! Read `rows.rs` first. A new file format is one more `Format` in `files.rs` and one more arm in `rows.rs`.
+
+mod documents;
+mod error;
+mod files;
+mod generated;
+mod lines;
+mod row;
+mod rows;
+mod template;
+
+pub use documents::{Document, Documents, RowCounts};
+pub use error::RowsError;
+pub use generated::{Split, WordProblems};
+pub use row::{Origin, Row};
+pub use rows::Rows;
+pub use template::{Filter, Template};

@@ -8,6 +8,7 @@
 //! and one file of `ops/`.
 #![allow(unsafe_code)] // vector instructions, and rows of one matrix written from several threads
 
+mod attention;
 mod backend;
 mod math;
 pub mod matmul;

@@ -57,6 +57,7 @@ macro_rules! vectorised {
     (@output $output:ty) => { type Output = $output; };
     (@output) => { type Output = (); };
 }
+pub(crate) use vectorised;
 
 vectorised! {
     /// silu(gate)·up of rows interleaved in eights.

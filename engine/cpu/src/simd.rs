@@ -46,6 +46,14 @@ impl Isa {
         sets
     }
 
+    /// Columns of a packed panel: two vectors, of which a product's tile keeps one pair a row in registers.
+    pub(crate) fn panel_width(self) -> usize {
+        match self {
+            Isa::Avx512 => 32,
+            Isa::Avx2 | Isa::Portable => 16,
+        }
+    }
+
     /// Runs `f` with every kernel that this thread starts on `isa`, whichever threads then share its work:
     /// how tests and benches compare the sets. A set the processor lacks falls back to the best it has.
     pub fn force<R>(isa: Isa, f: impl FnOnce() -> R) -> R {

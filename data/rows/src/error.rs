@@ -1,0 +1,133 @@
+//! What can go wrong between files and documents.
+
+use crate::Origin;
+use std::path::PathBuf;
+
+/// An error of this crate. Each message says what is wrong, where, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RowsError {
+    /// A path, folder or pattern gives no file.
+    #[error("`{path}` gives no data file: {reason}")]
+    NoFiles {
+        /// The path as written.
+        path: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// A pattern with `*`, `?` or `[` cannot be understood.
+    #[error("`{pattern}` is not a pattern of files: {reason}")]
+    BadPattern {
+        /// The pattern as written.
+        pattern: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A file or folder could not be read.
+    #[error("cannot read `{}`: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file's extension names no format that is read.
+    #[error(
+        "`{}`: {} formats read are .jsonl and .json (one object a line) and .txt (one document a file)",
+        path.display(),
+        if *planned { "compressed and columnar files are not read yet; unpack or convert it:" } else { "its format is unknown;" }
+    )]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Whether it is one of those to come (.gz, .zst, .parquet).
+        planned: bool,
+    },
+    /// A line, or a whole text file, is longer than is read into memory.
+    #[error("{origin}: longer than {limit} bytes; cut it into smaller documents")]
+    TooLong {
+        /// Where it starts.
+        origin: Origin,
+        /// The most bytes that are read.
+        limit: usize,
+    },
+    /// Bytes that are not UTF-8.
+    #[error("{origin}: not UTF-8: the first bad byte is byte {byte} of the file; convert the file to UTF-8")]
+    BadUtf8 {
+        /// The line.
+        origin: Origin,
+        /// Offset in the file, from 0.
+        byte: u64,
+    },
+    /// A line that is not JSON.
+    #[error("{origin}: broken JSON at column {column}: {reason}")]
+    BadJson {
+        /// The line.
+        origin: Origin,
+        /// Column in bytes, from 1.
+        column: usize,
+        /// What the parser says.
+        reason: String,
+    },
+    /// JSON that is not an object.
+    #[error("{origin}: expected one JSON object a line, found {found}")]
+    NotAnObject {
+        /// The line.
+        origin: Origin,
+        /// What stands there.
+        found: &'static str,
+    },
+    /// A template or filter that does not parse.
+    #[error("{what} `{source_text}` is not valid: {reason}")]
+    Syntax {
+        /// `the template` or `the filter`.
+        what: &'static str,
+        /// The template or expression.
+        source_text: String,
+        /// What the parser says.
+        reason: String,
+    },
+    /// The template uses a field that the row lacks.
+    #[error("{origin}: no field `{field}` for the template; the row has {}", list(fields))]
+    MissingField {
+        /// The row.
+        origin: Origin,
+        /// The field.
+        field: String,
+        /// The fields there are.
+        fields: Vec<String>,
+    },
+    /// The template writes a field that is null.
+    #[error(
+        "{origin}: the template writes `{field}`, which is null; filter such rows with `where`, or use `default`"
+    )]
+    NullField {
+        /// The row.
+        origin: Origin,
+        /// The field.
+        field: String,
+    },
+    /// The template failed on a row.
+    #[error("{origin}: the template failed: {reason}")]
+    Render {
+        /// The row.
+        origin: Origin,
+        /// Why.
+        reason: String,
+    },
+    /// The filter failed on a row.
+    #[error("{origin}: the filter failed: {reason}")]
+    Filter {
+        /// The row.
+        origin: Origin,
+        /// Why.
+        reason: String,
+    },
+}
+
+fn list(fields: &[String]) -> String {
+    match fields {
+        [] => "no fields".into(),
+        fields => fields.iter().map(|field| format!("`{field}`")).collect::<Vec<_>>().join(", "),
+    }
+}

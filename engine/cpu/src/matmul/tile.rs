@@ -1,0 +1,114 @@
+//! The micro-kernel: a tile of outputs held in registers while the reduction passes.
+
+use super::blocking::BLOCK;
+use crate::simd::{Kernel, Simd};
+
+/// What a pass over one block of the reduction does with what is in `out`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// Nothing: the chain starts from +0 and its sum is stored.
+    Fresh,
+    /// The chain starts from +0 and its sum is added to `out`.
+    Add,
+    /// The chain starts from `out`.
+    Continue,
+}
+
+/// `out[rows, panels · width] = left[rows, depth] · right[depth, panels · width]`, one chain of `depth`
+/// fused multiply-adds an output.
+pub(crate) struct BlockProduct {
+    /// Rows of `depth` terms, `left_stride` apart.
+    pub left: *const f32,
+    /// Elements from one row of `left` to the next.
+    pub left_stride: usize,
+    /// Rows.
+    pub rows: usize,
+    /// Panels one after the other, each `depth` rows of [`panel_width`] columns.
+    pub right: *const f32,
+    /// Panels.
+    pub panels: usize,
+    /// Terms.
+    pub depth: usize,
+    /// The outputs.
+    pub out: *mut f32,
+    /// Elements from one row of `out` to the next.
+    pub out_stride: usize,
+    /// What becomes of the outputs' old values.
+    pub start: Start,
+}
+
+/// Columns of a panel: two vectors.
+pub(crate) const fn panel_width<S: Simd>() -> usize {
+    2 * S::LANES
+}
+
+impl Kernel for BlockProduct {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        debug_assert!(self.depth <= BLOCK);
+        // Rows are dealt out evenly: 8 rows are 4 + 4, not 6 + 2, whose second tile would wait for itself.
+        let groups = self.rows.div_ceil(S::TILE_ROWS);
+        for panel in 0..self.panels {
+            let mut row = 0;
+            for group in 0..groups {
+                let count = (self.rows - row).div_ceil(groups - group);
+                // SAFETY: the caller's matrices hold these rows and columns.
+                unsafe { self.tile::<S>(row, count, panel) };
+                row += count;
+            }
+        }
+    }
+}
+
+impl BlockProduct {
+    #[inline(always)]
+    unsafe fn tile<S: Simd>(&self, row: usize, count: usize, panel: usize) {
+        // SAFETY: the caller's matrices hold these rows and columns.
+        unsafe {
+            let left = self.left.add(row * self.left_stride);
+            let right = self.right.add(panel * panel_width::<S>() * self.depth);
+            let out = self.out.add(row * self.out_stride + panel * panel_width::<S>());
+            macro_rules! by_rows {
+                ($($rows:literal)*) => {
+                    match count {
+                        $($rows if $rows <= S::TILE_ROWS => self.chains::<S, $rows>(left, right, out),)*
+                        _ => debug_assert!(false, "a tile of {count} rows"),
+                    }
+                };
+            }
+            by_rows!(1 2 3 4 5 6 7 8 9 10 11 12);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn chains<S: Simd, const ROWS: usize>(&self, left: *const f32, right: *const f32, out: *mut f32) {
+        // SAFETY: the caller's matrices hold these rows and columns.
+        unsafe {
+            let mut sums = [[S::splat(0.0); 2]; ROWS];
+            if self.start == Start::Continue {
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    for (half, sum) in sums.iter_mut().enumerate() {
+                        *sum = S::load(out.add(row * self.out_stride + half * S::LANES));
+                    }
+                }
+            }
+            for k in 0..self.depth {
+                let b0 = S::load(right.add(k * panel_width::<S>()));
+                let b1 = S::load(right.add(k * panel_width::<S>() + S::LANES));
+                for row in 0..ROWS {
+                    let a = S::splat(*left.add(row * self.left_stride + k));
+                    sums[row][0] = S::fma(a, b0, sums[row][0]);
+                    sums[row][1] = S::fma(a, b1, sums[row][1]);
+                }
+            }
+            for (row, sums) in sums.iter().enumerate() {
+                for (half, &sum) in sums.iter().enumerate() {
+                    let to = out.add(row * self.out_stride + half * S::LANES);
+                    S::store(to, if self.start == Start::Add { S::add(S::load(to), sum) } else { sum });
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Why a run failed.
+
+use octo_durable::DurableError;
+use octo_infer::InferError;
+use octo_model::{ModelError, TransferError};
+use octo_queue::{OpenError, QueueError};
+use octo_rows::RowsError;
+use octo_shards::ShardsError;
+use octo_text::TextError;
+use std::path::PathBuf;
+
+/// Why a run did not start or did not go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// The folder already holds a run.
+    #[error("{path} already holds a run; give another `run.dir`, or move the folder away", path = .0.display())]
+    RunExists(PathBuf),
+    /// A tokenizer has ids that the model has no row for.
+    #[error(
+        "the tokenizer has {tokens} ids, but the model's vocabulary has {vocab}; \
+         does the tokenizer belong to this model?"
+    )]
+    Vocabulary {
+        /// Highest id of the tokenizer plus one.
+        tokens: usize,
+        /// Rows of the embedding.
+        vocab: usize,
+    },
+    /// A sequence is longer than the model allows.
+    #[error("sequence_length {sequence_length} exceeds the model's max_position_embeddings {positions}")]
+    Positions {
+        /// Tokens of a sequence.
+        sequence_length: u64,
+        /// The model's limit.
+        positions: u32,
+    },
+    /// Documents should end with a token that the tokenizer does not have.
+    #[error("source `{source_name}`: add_eos is on, but the tokenizer has no end-of-sequence token; set add_eos = false")]
+    NoEos {
+        /// The source.
+        source_name: String,
+    },
+    /// A value of the recipe is too large to be counted by the device.
+    #[error("{what} = {value} is too large")]
+    TooLarge {
+        /// Which.
+        what: &'static str,
+        /// Its value.
+        value: u64,
+    },
+    /// Loss or gradient norm is not finite: a guard stopped the run.
+    #[error(
+        "step {step}: loss {loss} or gradient norm {grad_norm} is not finite; the weights were left as they \
+         were before it. Its micro-batches hold: {documents}"
+    )]
+    NotFinite {
+        /// The step, from 1.
+        step: u64,
+        /// Its loss.
+        loss: f64,
+        /// Its gradient norm.
+        grad_norm: f64,
+        /// Where its data came from.
+        documents: String,
+    },
+    /// A file of the run.
+    #[error(transparent)]
+    Durable(#[from] DurableError),
+    /// A model directory or config.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The tokenizer.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// Rows of a source.
+    #[error(transparent)]
+    Rows(#[from] RowsError),
+    /// Tokens of a source.
+    #[error(transparent)]
+    Shards(#[from] ShardsError),
+    /// Samples.
+    #[error(transparent)]
+    Infer(#[from] InferError),
+    /// No device.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The device.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}
+
+impl From<TransferError> for TrainError {
+    fn from(error: TransferError) -> TrainError {
+        match error {
+            TransferError::Model(error) => TrainError::Model(error),
+            TransferError::Queue(error) => TrainError::Queue(error),
+            other => TrainError::Queue(QueueError::Misuse { what: other.to_string() }),
+        }
+    }
+}
+
+/// A count that must fit a device's 32-bit shapes.
+pub(crate) fn count(what: &'static str, value: u64) -> Result<u32, TrainError> {
+    u32::try_from(value).map_err(|_| TrainError::TooLarge { what, value })
+}
