@@ -6,24 +6,48 @@ import subprocess
 import time
 
 
-def _waited(pid):
-    """Seconds that a process's threads have stood ready without a core to run on (Linux; else None)."""
+def _times(pid):
+    """Seconds that a process's threads have run, and stood ready without a core (both 0 where unknown)."""
     try:
         threads = os.listdir(f"/proc/{pid}/task")
-        return sum(int(open(f"/proc/{pid}/task/{t}/schedstat").read().split()[1]) for t in threads) / 1e9
-    except (OSError, IndexError):
-        return None
+        stats = [open(f"/proc/{pid}/task/{thread}/schedstat").read().split() for thread in threads]
+    except OSError:
+        return 0.0, 0.0
+    return tuple(sum(int(stat[i]) for stat in stats) / 1e9 for i in (0, 1))
+
+
+def _work(seconds):
+    """Core seconds of work of all processes in the next so many seconds (0 where unknown)."""
+
+    def spent():
+        try:
+            user, nice, system = map(int, open("/proc/stat").readline().split()[1:4])
+        except OSError:
+            return 0
+        return (user + nice + system) / os.sysconf("SC_CLK_TCK")
+
+    before = spent()
+    time.sleep(seconds)
+    return spent() - before
+
+
+def busy():
+    """The part of a core that others keep busy while both sides rest."""
+    span = 0.5
+    return _work(span) / span
 
 
 class Turn:
-    """What one turn gave, and how much of it passed in waiting for a core."""
+    """What one turn gave, its core seconds, and the part of it that passed in waiting for a core."""
 
     def __init__(self, pid, work):
-        before, start = _waited(pid), time.perf_counter()
+        (ran, waited), start = _times(pid), time.perf_counter()
         self.outcome = work()
-        wall, after = time.perf_counter() - start, _waited(pid)
-        known = before is not None and after is not None
-        self.disturbed = max(0.0, after - before) / wall if known else 0.0
+        wall = time.perf_counter() - start
+        ran_after, waited_after = _times(pid)
+        # Threads that ended take their times along.
+        self.cpu = max(0.0, ran_after - ran)
+        self.disturbed = max(0.0, waited_after - waited) / wall
 
 
 class Child:
