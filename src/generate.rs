@@ -91,7 +91,7 @@ pub fn run(args: Args) -> Result<()> {
     let mut loaded = args.model.load(&dir, tokenizer, &needs)?;
     let stop_tokens = if args.ignore_eos { Vec::new() } else { loaded.eos.clone() };
     let requests = requests(&args, prompts, stop_tokens);
-    let mut texts: Vec<Text<'_>> =
+    let mut texts: Vec<Text> =
         requests.iter().map(|_| Text::new(loaded.tokenizer.as_ref(), &args.stop)).collect::<Result<_>>()?;
     let completions = octo_infer::generate(
         &mut loaded.queue,
@@ -102,7 +102,7 @@ pub fn run(args: Args) -> Result<()> {
     )?;
     let mut output = LineWriter::open(args.output.as_deref())?;
     for (text, completion) in texts.iter_mut().zip(&completions) {
-        text.finish();
+        text.finish()?;
         let finish_reason = match completion.finish {
             FinishReason::Length => "length",
             FinishReason::Stop => "stop",
@@ -124,12 +124,8 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 fn requests(args: &Args, prompts: Vec<Vec<u32>>, stop_tokens: Vec<u32>) -> Vec<Request> {
-    let sampling = Sampling {
-        temperature: args.temperature,
-        top_k: args.top_k,
-        top_p: args.top_p,
-        min_p: args.min_p,
-    };
+    let sampling =
+        Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p, min_p: args.min_p };
     let each = |(i, prompt): (usize, Vec<u32>)| {
         let stop_tokens = stop_tokens.clone();
         (0..args.n).map(move |sample| Request {
@@ -145,18 +141,18 @@ fn requests(args: &Args, prompts: Vec<Vec<u32>>, stop_tokens: Vec<u32>) -> Vec<R
 }
 
 /// The text of one continuation as it grows.
-struct Text<'a> {
-    decoder: Option<TokenStreamDecoder<'a>>,
+struct Text {
+    decoder: Option<TokenStreamDecoder>,
     stops: StopStrings,
     shown: String,
     stopped: bool,
 }
 
-impl<'a> Text<'a> {
-    fn new(tokenizer: Option<&'a Tokenizer>, stops: &[String]) -> Result<Text<'a>> {
+impl Text {
+    fn new(tokenizer: Option<&Tokenizer>, stops: &[String]) -> Result<Text> {
         Ok(Text {
-            decoder: tokenizer.map(TokenStreamDecoder::new),
-            stops: StopStrings::new(stops)?,
+            decoder: tokenizer.map(|t| TokenStreamDecoder::new(t, true)),
+            stops: StopStrings::new(stops.to_vec())?,
             shown: String::new(),
             stopped: false,
         })
@@ -186,14 +182,15 @@ impl<'a> Text<'a> {
     }
 
     /// What was held back in case more would come.
-    fn finish(&mut self) {
+    fn finish(&mut self) -> Result<()> {
         if self.stopped {
-            return;
+            return Ok(());
         }
-        let rest = self.decoder.as_mut().map(TokenStreamDecoder::finish).unwrap_or_default();
-        if self.take(&rest).is_continue() {
+        let rest = self.decoder.as_mut().map(TokenStreamDecoder::finish).transpose()?;
+        if self.take(&rest.unwrap_or_default()).is_continue() {
             self.shown += &self.stops.finish();
         }
+        Ok(())
     }
 }
 

@@ -47,17 +47,11 @@ pub fn run(args: Args) -> Result<()> {
     let mut loaded = args.model.load(&dir, tokenizer, &needs)?;
     let mut output = LineWriter::open(args.output.as_deref())?;
     let mut outcome = Ok(());
-    octo_infer::score(
-        &mut loaded.queue,
-        &loaded.net,
-        &mut loaded.session,
-        &sequences,
-        |i, logprobs| {
-            if outcome.is_ok() {
-                outcome = tell(&mut output, i, &sequences[i], &logprobs);
-            }
-        },
-    )?;
+    octo_infer::score(&mut loaded.queue, &loaded.net, &mut loaded.session, &sequences, |i, logprobs| {
+        if outcome.is_ok() {
+            outcome = tell(&mut output, i, &sequences[i], &logprobs);
+        }
+    })?;
     outcome
 }
 

@@ -16,6 +16,9 @@ pub enum TrainError {
     /// The folder already holds a run.
     #[error("{path} already holds a run; give another `run.dir`, or move the folder away", path = .0.display())]
     RunExists(PathBuf),
+    /// The stage trains on a source that the recipe does not have.
+    #[error("the stage's source `{0}` is not among data.sources")]
+    NoSource(String),
     /// A tokenizer has ids that the model has no row for.
     #[error(
         "the tokenizer has {tokens} ids, but the model's vocabulary has {vocab}; \
@@ -36,7 +39,9 @@ pub enum TrainError {
         positions: u32,
     },
     /// Documents should end with a token that the tokenizer does not have.
-    #[error("source `{source_name}`: add_eos is on, but the tokenizer has no end-of-sequence token; set add_eos = false")]
+    #[error(
+        "source `{source_name}`: add_eos is on, but the tokenizer has no end-of-sequence token; set add_eos = false"
+    )]
     NoEos {
         /// The source.
         source_name: String,
@@ -63,6 +68,14 @@ pub enum TrainError {
         grad_norm: f64,
         /// Where its data came from.
         documents: String,
+    },
+    /// The run's folder cannot be made, or a row not be written as JSON.
+    #[error("{path}: {source}", path = .path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
     },
     /// A file of the run.
     #[error(transparent)]

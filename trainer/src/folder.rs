@@ -1,7 +1,7 @@
 //! The folder of a run and what is written into it.
 
 use crate::{StepMetrics, TrainError};
-use octo_durable::{AppendLog, AtomicDir, Disk, DurableError, replace_link, write_bytes};
+use octo_durable::{AppendLog, AtomicDir, Disk, replace_link, write_bytes};
 use octo_model::hf::{Companions, Export, MAX_SHARD_BYTES};
 use octo_model::{Flat, Net, Trainer, WeightDType};
 use octo_ops::DType;
@@ -29,14 +29,21 @@ struct SampleLine<'a> {
 }
 
 impl Folder {
-    /// Makes the folder of a new run; one that holds a run already is refused.
-    pub fn create(recipe: &Recipe) -> Result<Folder, TrainError> {
-        let path = recipe.run.dir.clone();
-        if path.join("recipe.toml").exists() {
-            return Err(TrainError::RunExists(path));
+    /// Fails when the recipe's folder holds a run already.
+    pub fn check_free(recipe: &Recipe) -> Result<(), TrainError> {
+        match recipe.run.dir.join("recipe.toml").exists() {
+            true => Err(TrainError::RunExists(recipe.run.dir.clone())),
+            false => Ok(()),
         }
+    }
+
+    /// Makes the folder of a new run.
+    pub fn create(recipe: &Recipe) -> Result<Folder, TrainError> {
+        Folder::check_free(recipe)?;
+        let path = recipe.run.dir.clone();
         let checkpoints = path.join("checkpoints");
-        std::fs::create_dir_all(&checkpoints).map_err(DurableError::io("make", &checkpoints))?;
+        std::fs::create_dir_all(&checkpoints)
+            .map_err(|source| TrainError::Io { path: checkpoints.clone(), source })?;
         write_bytes(DISK, &path.join("recipe.toml"), recipe.to_toml().as_bytes())?;
         let metrics = AppendLog::open(DISK, &path.join("metrics.jsonl"))?;
         let samples = AppendLog::open(DISK, &path.join("samples.jsonl"))?;
@@ -45,12 +52,12 @@ impl Folder {
 
     /// Adds a line to `metrics.jsonl`.
     pub fn metrics(&mut self, metrics: &StepMetrics) -> Result<(), TrainError> {
-        append(&mut self.metrics, metrics)
+        self.metrics.append(&json(metrics)?).map_err(TrainError::from)
     }
 
     /// Adds a line to `samples.jsonl`.
     pub fn sample(&mut self, step: u64, prompt: &str, text: &str) -> Result<(), TrainError> {
-        append(&mut self.samples, &SampleLine { step, prompt, text })
+        self.samples.append(&json(&SampleLine { step, prompt, text })?).map_err(TrainError::from)
     }
 
     /// Writes `checkpoints/step-…/model`, a Hugging Face directory in the weights' dtype, and points `latest`
@@ -75,9 +82,9 @@ impl Folder {
     }
 }
 
-fn append(log: &mut AppendLog<'_>, row: &impl Serialize) -> Result<(), TrainError> {
-    let line = serde_json::to_string(row).map_err(io::Error::from);
-    Ok(log.append(&line.map_err(DurableError::io("write", "metrics"))?)?)
+fn json(row: &impl Serialize) -> Result<String, TrainError> {
+    serde_json::to_string(row)
+        .map_err(|e| TrainError::Io { path: PathBuf::from("metrics.jsonl"), source: e.into() })
 }
 
 fn export(
@@ -87,7 +94,8 @@ fn export(
     tokenizer: &Tokenizer,
     card: &str,
 ) -> Result<(), TrainError> {
-    let mut companions = vec![("tokenizer.json", tokenizer.json().as_bytes()), ("README.md", card.as_bytes())];
+    let mut companions =
+        vec![("tokenizer.json", tokenizer.json().as_bytes()), ("README.md", card.as_bytes())];
     companions.extend(tokenizer.config_json().map(|json| ("tokenizer_config.json", json.as_bytes())));
     let export = Export {
         config: &net.config,
@@ -98,9 +106,7 @@ fn export(
     };
     let weights: Flat = net.weights;
     export.write(
-        &mut |name, fill| {
-            dir.write_file(&format!("model/{name}"), |w| fill(w)).map_err(io::Error::other)
-        },
+        &mut |name, fill| dir.write_file(&format!("model/{name}"), |w| fill(w)).map_err(io::Error::other),
         &mut |param, first, into| net.read(queue, weights, param, first, into).map_err(io::Error::other),
     )?;
     Ok(())

@@ -21,4 +21,3 @@ pub use error::TrainError;
 pub use metrics::StepMetrics;
 pub use observer::{Observer, Outcome, ValidationOutcome};
 pub use run::train;
-pub use setup::Weights;

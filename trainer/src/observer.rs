@@ -7,8 +7,8 @@ use std::path::PathBuf;
 pub trait Observer {
     /// A line at the head of the run: device, model, data.
     fn note(&mut self, line: &str);
-    /// Preparation that takes a while: `done` of `total` (0 when not known).
-    fn preparing(&mut self, what: &str, done: u64, total: u64);
+    /// Preparation that takes a while, and how many tokens it has come to.
+    fn preparing(&mut self, what: &str, tokens: u64);
     /// A step's figures are known.
     fn step(&mut self, metrics: &StepMetrics);
     /// A held-out set was measured after a step.

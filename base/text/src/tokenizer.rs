@@ -318,21 +318,42 @@ mod tests {
     fn a_run_of_a_megabyte_is_cut_like_a_short_one() {
         let tokenizer = byte_level();
         let ids = |text: &str| tokenizer.encode(text, false).unwrap();
-        for run in [" ", "\n", "\t", "\u{3000}", "7", "x", "é", "!", "\u{301}"] {
+        for run in [" ", "\n", "7", "é", "\u{301}"] {
             let long = run.repeat((1 << 20) / run.len());
             let text = format!("{long}q. 5");
             let whole = ids(&text);
             assert_eq!(tokenizer.decode(&whole, false).unwrap(), text, "{run:?}");
             // Where the split gives the last of a run to the word behind it, the pieces are cut there.
             let pieces = match run {
-                " " | "\u{3000}" | "\t" => [ids(&long[run.len()..]), ids(&format!("{run}q"))].concat(),
-                "x" | "é" => ids(&format!("{long}q")),
+                " " => [ids(&long[run.len()..]), ids(&format!("{run}q"))].concat(),
+                "é" => ids(&format!("{long}q")),
                 _ => [ids(&long), ids("q")].concat(),
             };
             assert!(whole == [pieces, ids(". 5")].concat(), "{run:?}");
         }
-        let digits = ids(&"7".repeat(1 << 20));
-        assert!(digits.len() == 1 << 20 && digits.iter().all(|&id| id == digits[0]));
+    }
+
+    /// FNV-1a over the ids as little-endian bytes.
+    fn fnv(ids: &[u32]) -> u64 {
+        let bytes = ids.iter().flat_map(|id| id.to_le_bytes());
+        bytes.fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
+        })
+    }
+
+    #[test]
+    fn ids_are_those_recorded_from_the_python_library() {
+        let recorded: Value = serde_json::from_str(include_str!("../tests/golden/ids.json")).unwrap();
+        for case in recorded.as_array().unwrap() {
+            let text = case["text"].as_str().unwrap();
+            let times = case["times"].as_u64().unwrap() as usize;
+            let ids = byte_level().encode(&(text.repeat(times) + "q. 5"), false).unwrap();
+            assert_eq!(
+                json!([ids.len(), fnv(&ids)]),
+                json!([case["count"], case["fnv"]]),
+                "{text:?} * {times}"
+            );
+        }
     }
 
     #[test]
@@ -437,38 +458,5 @@ mod tests {
         let error = tokenizer.decode(&[a], false).unwrap_err().to_string();
         assert!(error.contains("panicked"), "{error}");
         assert!(odd_decoder().decode(&[a], false).is_ok());
-    }
-
-    /// A file that loads with one value changed encodes and decodes without a panic.
-    fn exercise(json: &str) {
-        if let Ok(tokenizer) = Tokenizer::from_json(json.to_string(), None)
-            && let Ok(ids) = tokenizer.encode("the 12 cafés\n  <s> won't", true)
-        {
-            drop(tokenizer.decode(&ids, false));
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-        #[test]
-        fn a_damaged_file_never_panics(at in any::<prop::sample::Index>(), with in "[\\PC\"{}\\[\\]]{0,3}", cut in 0usize..6) {
-            let json = llama2().json();
-            let mut start = at.index(json.len());
-            while !json.is_char_boundary(start) { start -= 1; }
-            let mut end = (start + cut).min(json.len());
-            while !json.is_char_boundary(end) { end += 1; }
-            exercise(&format!("{}{with}{}", &json[..start], &json[end..]));
-        }
-
-        #[test]
-        fn a_file_with_a_part_replaced_never_panics(which in 0usize..6, pick in any::<prop::sample::Index>()) {
-            let mut json: Value = serde_json::from_str(llama2().json()).unwrap();
-            let parts = ["added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder", "model"];
-            let values = [json!(null), json!([]), json!({}), json!({"type": "Sequence"}), json!({"type": "BPE", "vocab": {}, "merges": []}),
-                json!({"type": "Split", "pattern": {"Regex": "(a*)*\\1"}, "behavior": "Isolated", "invert": true}),
-                json!({"type": "Precompiled", "precompiled_charsmap": "AAAA"}), json!({"type": "FixedLength", "length": 0})];
-            json[parts[which]] = values[pick.index(values.len())].clone();
-            exercise(&json.to_string());
-        }
     }
 }

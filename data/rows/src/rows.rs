@@ -140,7 +140,6 @@ fn whole_file(file: File, path: PathBuf) -> Result<Row, RowsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
     use serde_json::json;
     use std::io::Write;
 
@@ -235,20 +234,6 @@ mod tests {
             for path in [folder.path().to_path_buf(), folder.path().join(name)] {
                 let error = read(&path).pop().unwrap().unwrap_err().to_string();
                 assert!(error.contains("not read yet") && error.contains(name), "{error}");
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_panic(bytes in proptest::collection::vec(
-            prop_oneof![Just(b'{'), Just(b'}'), Just(b'"'), Just(b'\n'), Just(b'\\'), any::<u8>()], 0..60,
-        )) {
-            let folder = folder(&[("x.jsonl", &bytes), ("x.txt", &bytes)]);
-            for row in read(&folder.path().join("x.jsonl")).into_iter().chain(read(&folder.path().join("x.txt"))) {
-                if let Err(error) = row {
-                    prop_assert!(error.to_string().contains("x."));
-                }
             }
         }
     }

@@ -31,12 +31,14 @@ impl DeviceKind {
 #[non_exhaustive]
 pub enum OpenError {
     /// The backend is not part of the program yet.
-    #[error("device `{0}` is not part of this version yet; use `--device cpu`")]
+    #[error(
+        "device `{0}` is not part of this version yet; use `--device cpu` (for train: `--set run.device=cpu`)"
+    )]
     NotYet(&'static str),
     /// `auto` found no GPU although the environment says that one was meant.
     #[error(
         "{variable} is set, so a GPU seems to be meant, but this version has no CUDA backend yet; \
-         say `--device cpu` to run on the CPU all the same"
+         say `--device cpu` (for train: `--set run.device=cpu`) to run on the CPU all the same"
     )]
     GpuMeant {
         /// The environment variable that says so.
@@ -52,9 +54,13 @@ pub enum OpenError {
     },
 }
 
-/// Variables that a scheduler or user sets to hand out GPUs.
-const GPU_VARIABLES: [&str; 4] =
-    ["CUDA_VISIBLE_DEVICES", "SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE"];
+/// Variables that a scheduler or user sets to hand out GPUs, and the values that mean none.
+const GPU_VARIABLES: [(&str, &[&str]); 4] = [
+    ("CUDA_VISIBLE_DEVICES", &["", "-1"]),
+    ("SLURM_JOB_GPUS", &[""]),
+    ("SLURM_STEP_GPUS", &[""]),
+    ("SLURM_GPUS_ON_NODE", &["", "0"]),
+];
 
 /// Opens a device. `threads` bounds the CPU's threads; results do not depend on it.
 pub fn open(kind: DeviceKind, threads: Option<usize>) -> Result<Queue, OpenError> {
@@ -71,11 +77,10 @@ fn resolve(kind: DeviceKind, variable: impl Fn(&str) -> Option<String>) -> Resul
         DeviceKind::Cuda => Err(OpenError::NotYet("cuda")),
         DeviceKind::Sim => Err(OpenError::NotYet("sim")),
         DeviceKind::Auto => {
-            let meant = |name: &&str| variable(name).is_some_and(|v| !matches!(v.trim(), "" | "-1" | "0"));
-            match GPU_VARIABLES.iter().find(|name| {
-                // For CUDA_VISIBLE_DEVICES "0" is a device; for Slurm's count it is none.
-                meant(name) || (**name != "SLURM_GPUS_ON_NODE" && variable(name).as_deref() == Some("0"))
-            }) {
+            let set = GPU_VARIABLES
+                .iter()
+                .find(|(name, nothing)| variable(name).is_some_and(|value| !nothing.contains(&value.trim())));
+            match set.map(|(name, _)| *name) {
                 Some(variable) => Err(OpenError::GpuMeant { variable }),
                 None => Ok(()),
             }

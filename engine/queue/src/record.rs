@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// One thing the backend was asked to do.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "a short list for tests and listings; ops are Copy")]
 pub enum Event {
     /// A buffer was made.
     Allocate(String, u64),

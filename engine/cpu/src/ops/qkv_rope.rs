@@ -18,6 +18,7 @@ impl Target<'_> {
     ///
     /// # Safety
     /// Each head of each row is asked for once; slots are distinct.
+    #[allow(clippy::mut_from_ref, reason = "the caller's promise")]
     unsafe fn head(&self, row: usize, head: usize, head_dim: usize) -> &mut [f32] {
         let page = PAGE_TOKENS as usize;
         match self {

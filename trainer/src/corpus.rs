@@ -1,0 +1,49 @@
+//! From a recipe's source to its tokens.
+
+use crate::{Observer, TrainError};
+use octo_recipe::{Generator, Origin, Source};
+use octo_rows::{Documents, Filter, Rows, Split, Template, WordProblems};
+use octo_shards::{TokenizeOptions, TokenizedSource};
+use octo_text::Tokenizer;
+use std::sync::Arc;
+
+/// Reads, renders and tokenises a source.
+pub(crate) fn tokenise(
+    source: &Source,
+    split: Split,
+    tokenizer: &Tokenizer,
+    vocab_size: usize,
+    observer: &mut dyn Observer,
+) -> Result<Arc<TokenizedSource>, TrainError> {
+    if source.add_eos && tokenizer.eos_id().is_none() {
+        return Err(TrainError::NoEos { source_name: source.name.clone() });
+    }
+    let template = Template::new(&source.text)?;
+    let filter = source.filter.as_deref().map(Filter::new).transpose()?;
+    let mut documents = match &source.origin {
+        Origin::Path(path) => Documents::new(Rows::open(&path.to_string_lossy())?, template, filter),
+        Origin::Generated { kind: Generator::WordProblems, rows, seed } => {
+            Documents::new(WordProblems::new(*seed, split, *rows), template, filter)
+        }
+    };
+    let options = TokenizeOptions {
+        add_bos: source.add_bos.unwrap_or(tokenizer.bos_id().is_some()),
+        add_eos: source.add_eos,
+        vocab_size,
+    };
+    let what = format!("tokenising {}", source.name);
+    let tokens = TokenizedSource::tokenize(documents.by_ref(), tokenizer, options, |progress| {
+        observer.preparing(&what, progress.tokens);
+    })?;
+    let counts = documents.counts();
+    observer.note(&format!(
+        "data     {}: {} documents, {} tokens ({} rows read, {} filtered, {} empty)",
+        source.name,
+        tokens.documents(),
+        tokens.tokens().len(),
+        counts.read,
+        counts.filtered,
+        counts.empty,
+    ));
+    Ok(Arc::new(tokens))
+}
