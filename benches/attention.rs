@@ -86,18 +86,8 @@ fn training(queue: &mut Queue, noise: &Noise) -> Outcome<(Op, Op)> {
     let dqkv = queue.tensor("dqkv", DType::F32, &[tokens, (heads + 2 * kv_heads) * head_dim])?;
     let (q_width, kv_width) = (q_shape[1], kv_shape[1]);
     let scale = 1.0 / (head_dim as f32).sqrt();
-    let forward = Attention {
-        q,
-        k,
-        v,
-        cu_seqlens,
-        positions: None,
-        page_table: None,
-        out,
-        lse,
-        head_dim,
-        scale,
-    };
+    let forward =
+        Attention { q, k, v, cu_seqlens, positions: None, page_table: None, out, lse, head_dim, scale };
     let backward = AttentionBackward {
         q,
         k,

@@ -27,9 +27,7 @@ fn main() -> Outcome {
     group.bench_function("forward", |b| b.iter(|| trainer.score(&mut queue, &batch.micro_batch())));
     trainer.step(&mut queue, LEARNING_RATE, &[batch.micro_batch()])?;
     group.bench_function("train", |b| {
-        b.iter(|| {
-            trainer.step(&mut queue, LEARNING_RATE, &[batch.micro_batch()]).and_then(|_| queue.wait())
-        });
+        b.iter(|| trainer.step(&mut queue, LEARNING_RATE, &[batch.micro_batch()]).and_then(|_| queue.wait()));
     });
     group.finish();
     criterion.final_summary();

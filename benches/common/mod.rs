@@ -88,9 +88,8 @@ impl Batch {
             Scale::Full => (8, 512),
             Scale::Tiny => (8, 32),
         };
-        let ids: Vec<u32> = (0..documents * length)
-            .map(|i| philox::draw(1, Purpose::Sample, 0, i)[0] % vocab)
-            .collect();
+        let ids: Vec<u32> =
+            (0..documents * length).map(|i| philox::draw(1, Purpose::Sample, 0, i)[0] % vocab).collect();
         let last = |i: u32| i % length == length - 1;
         Batch {
             documents,
