@@ -24,7 +24,7 @@ pub struct TrainTokenizer {
     #[arg(long, value_name = "ROWS", conflicts_with = "input")]
     generated: Option<u64>,
     /// Seed of generated word problems.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Template that makes a document of a row.
     #[arg(long, default_value = "{{ text }}")]

@@ -67,6 +67,9 @@ struct Generated<'a> {
     finish_reason: &'static str,
 }
 
+/// Continuations of one call: each keeps its prompt and tokens in memory until all are done.
+const MAX_REQUESTS: usize = 1 << 20;
+
 /// Runs `generate`.
 pub fn run(args: Args) -> Result<()> {
     let rows = match &args.prompt {
@@ -82,11 +85,15 @@ pub fn run(args: Args) -> Result<()> {
         .enumerate()
         .map(|(i, row)| tokens(row, tokenizer.as_ref()).with_context(|| format!("row {}", i + 1)))
         .collect::<Result<Vec<_>>>()?;
-    let lengths = prompts.iter().map(|p| p.len() + args.max_new_tokens);
+    let count = prompts.len().saturating_mul(args.n as usize);
+    if count > MAX_REQUESTS {
+        bail!("{} prompts times --n {} are more than {MAX_REQUESTS} continuations", prompts.len(), args.n);
+    }
+    let lengths = prompts.iter().map(|p| p.len().saturating_add(args.max_new_tokens));
     let needs = Needs {
         context: lengths.clone().max().unwrap_or(0),
-        total: lengths.sum::<usize>() * args.n as usize,
-        requests: prompts.len() * args.n as usize,
+        total: lengths.fold(0, usize::saturating_add).saturating_mul(args.n as usize),
+        requests: count,
     };
     let mut loaded = args.model.load(&dir, tokenizer, &needs)?;
     let stop_tokens = if args.ignore_eos { Vec::new() } else { loaded.eos.clone() };

@@ -62,7 +62,7 @@ pub struct Needs {
 /// Rows of one pass: enough for a matrix product to run at its rate.
 const ROWS: u32 = 512;
 /// Requests decoded together.
-const REQUESTS: u32 = 256;
+const REQUESTS: usize = 256;
 /// Tokens of cache beyond which more requests wait for pages instead.
 const CACHE_TOKENS: usize = 256 * 1024;
 
@@ -87,9 +87,9 @@ impl ModelArgs {
         let context = u32::try_from(needs.context).unwrap_or(u32::MAX).clamp(1, limit);
         let limits = Limits {
             rows: ROWS,
-            requests: REQUESTS.min(needs.requests as u32),
+            requests: needs.requests.clamp(1, REQUESTS) as u32,
             context,
-            cache_tokens: (needs.total + 64 * needs.requests).min(CACHE_TOKENS) as u32,
+            cache_tokens: needs.total.saturating_add(64 * needs.requests).min(CACHE_TOKENS) as u32,
         };
         let mut queue = open(self.device, self.threads)?;
         let dtype = match dir.weights().narrowest_dtype() {

@@ -6,7 +6,7 @@ use octo_model::hf::{Companions, Export, MAX_SHARD_BYTES};
 use octo_model::{Flat, Net, Trainer, WeightDType};
 use octo_ops::DType;
 use octo_queue::Queue;
-use octo_recipe::Recipe;
+use octo_recipe::{ModelStart, Recipe};
 use octo_text::Tokenizer;
 use serde::Serialize;
 use std::io;
@@ -75,7 +75,9 @@ impl Folder {
         let name = format!("step-{step:08}");
         let target = self.path.join("checkpoints").join(&name);
         let mut dir = AtomicDir::create(DISK, &target)?;
-        export(&mut dir, queue, trainer.net(), tokenizer, &card(step, recipe))?;
+        export(&mut dir, queue, trainer.net(), tokenizer, recipe)?;
+        let card = card(step, recipe);
+        dir.write_file("model/README.md", |w| w.write_all(card.as_bytes()))?;
         dir.commit()?;
         replace_link(DISK, &self.path.join("checkpoints/latest"), Path::new(&name))?;
         Ok(target.join("model"))
@@ -92,17 +94,21 @@ fn export(
     queue: &mut Queue,
     net: &Net,
     tokenizer: &Tokenizer,
-    card: &str,
+    recipe: &Recipe,
 ) -> Result<(), TrainError> {
-    let mut companions =
-        vec![("tokenizer.json", tokenizer.json().as_bytes()), ("README.md", card.as_bytes())];
-    companions.extend(tokenizer.config_json().map(|json| ("tokenizer_config.json", json.as_bytes())));
+    let mut files = vec![("tokenizer.json", tokenizer.json().as_bytes())];
+    files.extend(tokenizer.config_json().map(|json| ("tokenizer_config.json", json.as_bytes())));
+    let companions = match (&recipe.model.start, &recipe.model.tokenizer) {
+        // A model keeps everything that came with it: chat template, generation config, vocabulary files.
+        (ModelStart::From(path), None) => Companions::Directory(path),
+        _ => Companions::Files(&files),
+    };
     let export = Export {
         config: &net.config,
         table: &net.params,
         dtype: if net.weights.dtype == DType::Bf16 { WeightDType::Bf16 } else { WeightDType::F32 },
         max_shard_bytes: MAX_SHARD_BYTES,
-        companions: Companions::Files(&companions),
+        companions,
     };
     let weights: Flat = net.weights;
     export.write(
@@ -115,7 +121,7 @@ fn export(
 /// The model's README: what it came from.
 fn card(step: u64, recipe: &Recipe) -> String {
     let base = match &recipe.model.start {
-        octo_recipe::ModelStart::From(path) => {
+        ModelStart::From(path) => {
             path.file_name().map_or_else(|| "a directory".into(), |name| name.to_string_lossy().into_owned())
         }
         _ => "random weights".into(),

@@ -21,7 +21,7 @@ use std::time::Instant;
 pub fn train(recipe: &Recipe, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
     Folder::check_free(recipe)?;
     let queue = octo_queue::open(setup::device(recipe), recipe.run.threads.map(|n| n as usize))?;
-    observer.note(&format!("device   {}", queue.describe().description));
+    observer.note(&format!("device   {}; forward products invariant", queue.describe().description));
     let named = setup::open(recipe)?;
     let vocab = named.config.vocab_size as usize;
     let batches = training_batches(recipe, &named, observer)?;

@@ -15,7 +15,13 @@ const fn key(name: &'static str, kind: Kind, presence: Presence, class: Class, d
 
 /// What a source and a validation set have in common.
 static ROWS: &[Key] = &[
-    key("path", Kind::Path, OneOf(&["path", "generated"]), Free, "A JSONL or text file."),
+    key(
+        "path",
+        Kind::Path,
+        OneOf(&["path", "generated"]),
+        Free,
+        "A JSONL or text file, a folder, or a pattern of files.",
+    ),
     key(
         "text",
         Kind::Text,
@@ -353,7 +359,7 @@ pub static TABLES: &[Table] = &[
                     Kind::Count(1),
                     Optional("all there are"),
                     Free,
-                    "The most tokens measured.",
+                    "The most tokens measured, rounded up to whole micro-batches.",
                 ),
             ],
             ROWS,

@@ -51,3 +51,19 @@ impl Drop for Scratch {
         let _ = FREE.try_with(|free| free.borrow_mut().push(buffer));
     }
 }
+
+/// A pointer that tasks share, each reading or writing its own part of what lies behind.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared(pub(crate) *mut f32);
+
+// SAFETY: what is done through the pointer is unsafe where it is done, and justified there.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    /// The pointer; a method, so that closures capture the whole.
+    pub(crate) fn get(self) -> *mut f32 {
+        self.0
+    }
+}

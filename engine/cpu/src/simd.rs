@@ -46,7 +46,7 @@ impl Isa {
         sets
     }
 
-    /// Columns of a packed panel: two vectors, of which a product's tile keeps one pair a row in registers.
+    /// Columns of a packed panel: two vectors.
     pub(crate) fn panel_width(self) -> usize {
         match self {
             Isa::Avx512 => 32,
@@ -96,6 +96,8 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync + 'static {
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
     /// `a · b + c`, rounded once.
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// Asks for a cache line to be brought near; any address will do.
+    unsafe fn prefetch(at: *const u8);
 }
 
 /// Eight lanes that transpose 8×8 blocks of 32-bit elements in registers.
@@ -179,6 +181,8 @@ unsafe impl Simd for Portable {
     unsafe fn fma(a: [f32; 8], b: [f32; 8], c: [f32; 8]) -> [f32; 8] {
         each(|i| a[i].mul_add(b[i], c[i]))
     }
+    #[inline(always)]
+    unsafe fn prefetch(_at: *const u8) {}
 }
 
 // SAFETY: as above.
@@ -186,11 +190,12 @@ unsafe impl Transpose for Portable {
     #[inline(always)]
     unsafe fn transposed(from: *const u8, stride: usize) -> [[f32; 8]; 8] {
         let mut out = [[0.0; 8]; 8];
-        for row in 0..8 {
-            // SAFETY: the caller gives eight rows of eight 32-bit elements.
-            let read = unsafe { from.add(row * stride).cast::<[u32; 8]>().read_unaligned() };
-            for (column, bits) in read.into_iter().enumerate() {
-                out[column][row] = f32::from_bits(bits);
+        for (column, out) in out.iter_mut().enumerate() {
+            for (row, out) in out.iter_mut().enumerate() {
+                // SAFETY: the caller gives eight rows of eight 32-bit elements.
+                *out = f32::from_bits(unsafe {
+                    from.add(row * stride + column * 4).cast::<u32>().read_unaligned()
+                });
             }
         }
         out
@@ -262,6 +267,11 @@ mod x86 {
             // SAFETY: the set is present.
             unsafe { _mm256_fmadd_ps(a, b, c) }
         }
+        #[inline(always)]
+        unsafe fn prefetch(at: *const u8) {
+            // SAFETY: a prefetch does not fault.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
+        }
     }
 
     // SAFETY: as above.
@@ -272,23 +282,8 @@ mod x86 {
             // transpose within each 128-bit half: two rounds of in-lane shuffles.
             // SAFETY: eight rows of eight 32-bit elements (contract of the trait).
             unsafe {
-                let half = |row: usize, at: usize| {
-                    let low = _mm_loadu_ps(from.add(row * stride + at).cast());
-                    let high = _mm_loadu_ps(from.add((row + 4) * stride + at).cast());
-                    _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(low), high)
-                };
-                let four = |at: usize| {
-                    let (r0, r1, r2, r3) = (half(0, at), half(1, at), half(2, at), half(3, at));
-                    let (a, b) = (_mm256_unpacklo_ps(r0, r1), _mm256_unpackhi_ps(r0, r1));
-                    let (c, d) = (_mm256_unpacklo_ps(r2, r3), _mm256_unpackhi_ps(r2, r3));
-                    [
-                        _mm256_shuffle_ps::<0x44>(a, c),
-                        _mm256_shuffle_ps::<0xee>(a, c),
-                        _mm256_shuffle_ps::<0x44>(b, d),
-                        _mm256_shuffle_ps::<0xee>(b, d),
-                    ]
-                };
-                let ([c0, c1, c2, c3], [c4, c5, c6, c7]) = (four(0), four(16));
+                let ([c0, c1, c2, c3], [c4, c5, c6, c7]) =
+                    (four_columns(from, stride), four_columns(from.add(16), stride));
                 [c0, c1, c2, c3, c4, c5, c6, c7]
             }
         }
@@ -301,6 +296,36 @@ mod x86 {
         unsafe fn widen_high(v: __m256) -> __m256 {
             // SAFETY: the set is present.
             unsafe { _mm256_and_ps(v, _mm256_castsi256_ps(_mm256_set1_epi32(0xffff_0000_u32 as i32))) }
+        }
+    }
+
+    /// Row `row` of four 32-bit elements and, above it, the row four further on.
+    // Functions, not closures: only what is marked `inline(always)` is sure to be compiled for the set.
+    #[inline(always)]
+    unsafe fn row_pair(from: *const u8, stride: usize, row: usize) -> __m256 {
+        // SAFETY: eight rows of four 32-bit elements.
+        unsafe {
+            let low = _mm_loadu_ps(from.add(row * stride).cast());
+            let high = _mm_loadu_ps(from.add((row + 4) * stride).cast());
+            _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(low), high)
+        }
+    }
+
+    /// The columns of an 8×4 block.
+    #[inline(always)]
+    unsafe fn four_columns(from: *const u8, stride: usize) -> [__m256; 4] {
+        // SAFETY: eight rows of four 32-bit elements.
+        unsafe {
+            let (r0, r1) = (row_pair(from, stride, 0), row_pair(from, stride, 1));
+            let (r2, r3) = (row_pair(from, stride, 2), row_pair(from, stride, 3));
+            let (a, b) = (_mm256_unpacklo_ps(r0, r1), _mm256_unpackhi_ps(r0, r1));
+            let (c, d) = (_mm256_unpacklo_ps(r2, r3), _mm256_unpackhi_ps(r2, r3));
+            [
+                _mm256_shuffle_ps::<0x44>(a, c),
+                _mm256_shuffle_ps::<0xee>(a, c),
+                _mm256_shuffle_ps::<0x44>(b, d),
+                _mm256_shuffle_ps::<0xee>(b, d),
+            ]
         }
     }
 
@@ -343,6 +368,11 @@ mod x86 {
         unsafe fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
             // SAFETY: the set is present.
             unsafe { _mm512_fmadd_ps(a, b, c) }
+        }
+        #[inline(always)]
+        unsafe fn prefetch(at: *const u8) {
+            // SAFETY: a prefetch does not fault.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
         }
     }
 }

@@ -123,7 +123,7 @@ pub fn generate(
 }
 
 impl Completion {
-    /// Of a request that asked for no token.
+    /// Of a request with nothing to draw.
     fn empty() -> Completion {
         Completion { tokens: Vec::new(), logprobs: Vec::new(), finish: FinishReason::Length }
     }
@@ -145,7 +145,8 @@ fn admit(
             .len()
             .saturating_add(request.max_new_tokens)
             .min(session.limits().context as usize);
-        if request.max_new_tokens == 0 {
+        if limit == request.prompt.len() {
+            // Nothing to draw: it asks for no token, or its prompt fills the context.
             waiting.pop_front();
             continue;
         }
@@ -240,7 +241,7 @@ fn check(index: usize, request: &Request, session: &Session) -> Result<(), Infer
     }
     check_tokens(index, &request.prompt, session.vocab())?;
     let (tokens, context) = (request.prompt.len(), session.limits().context as usize);
-    if tokens >= context {
+    if tokens > context {
         return Err(InferError::TooLong { request: index, tokens, context });
     }
     let s = &request.sampling;

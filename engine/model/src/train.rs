@@ -98,6 +98,9 @@ struct Activations {
     dproduct: View,
 }
 
+/// Elements that one AdamW op updates at most: an axis has 32 bits.
+const PIECE: u64 = 1 << 31;
+
 /// Readback slot of the step's result.
 const RESULT: Slot = Slot(0);
 /// Readback slot of log-probabilities.
@@ -455,7 +458,11 @@ impl Pass<'_> {
         q.run(GradNorm { grad: whole(self.gradients, params), step_block, result })?;
         let decayed = params.decayed_ranges().map(|range| (range, optimizer.weight_decay));
         let undecayed = params.undecayed_ranges().map(|range| (range, 0.0));
-        for (range, weight_decay) in decayed.chain(undecayed) {
+        let pieces = decayed.chain(undecayed).flat_map(|(range, weight_decay)| {
+            let starts = range.clone().step_by(PIECE as usize);
+            starts.map(move |start| (start..range.end.min(start + PIECE), weight_decay))
+        });
+        for (range, weight_decay) in pieces {
             let length = [(range.end - range.start) as u32];
             let part = |arena: Flat| {
                 View::new(arena.buffer, range.start * arena.dtype.bytes(), arena.dtype, &length)

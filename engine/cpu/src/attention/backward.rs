@@ -6,7 +6,7 @@
 use super::keys::{KeySource, Place};
 use super::rows::{GradientRow, gradient_row};
 use super::{Heads, KEYS, ROWS};
-use crate::matmul::{BlockProduct, PackPanel, PackRows, Start};
+use crate::matmul::{BLOCK, BlockProduct, Left, PackPanel, PackRows, Start};
 use crate::reduce::sum_pairs_by;
 use crate::scratch::Scratch;
 use crate::simd::{Isa, dispatch};
@@ -62,9 +62,10 @@ struct Buffers {
     k_rows: Scratch,
     q_rows: Scratch,
     dout_rows: Scratch,
+    queries: Scratch,
+    douts: Scratch,
     scores: Scratch,
     dscores: Scratch,
-    transposed: Scratch,
     dk: Scratch,
     dv: Scratch,
     /// \[group, rows of the document, width\].
@@ -82,9 +83,10 @@ impl Task<'_> {
             k_rows: Scratch::take(KEYS * self.width),
             q_rows: Scratch::take(ROWS * self.width),
             dout_rows: Scratch::take(ROWS * self.width),
-            scores: Scratch::take(ROWS * KEYS),
-            dscores: Scratch::take(ROWS * KEYS),
-            transposed: Scratch::take(KEYS * ROWS),
+            queries: Scratch::take(ROWS * BLOCK),
+            douts: Scratch::take(ROWS * BLOCK),
+            scores: Scratch::take(ROWS * BLOCK),
+            dscores: Scratch::take(ROWS * BLOCK),
             dk: Scratch::take(KEYS * self.width),
             dv: Scratch::take(KEYS * self.width),
             dq: Scratch::take(group * self.rows * self.width),
@@ -129,19 +131,25 @@ impl Task<'_> {
         let rows = ROWS.min(self.rows - row0);
         let (row, column, d) = (self.place.first_row + row0, self.column(head), self.heads.head_dim);
         let key_panels = count.div_ceil(self.isa.panel_width());
-        let by_keys = |left: Matrix<'_>, right: *const f32, out: *mut f32| BlockProduct {
-            left: left.at(row, column),
-            left_stride: left.stride(),
-            rows,
-            right,
-            panels: key_panels,
-            depth: d,
-            out,
-            out_stride: KEYS,
-            start: Start::Fresh,
-        };
-        dispatch(self.isa, by_keys(self.g.q, b.k_columns.as_mut_ptr(), b.scores.as_mut_ptr()));
-        dispatch(self.isa, by_keys(self.g.dout, b.v_columns.as_mut_ptr(), b.dscores.as_mut_ptr()));
+        for (from, copy, right, out) in [
+            (self.g.q, &mut b.queries, &mut b.k_columns, &mut b.scores),
+            (self.g.dout, &mut b.douts, &mut b.v_columns, &mut b.dscores),
+        ] {
+            let (from, stride, left) = (from.at(row, column), from.stride(), copy.as_mut_ptr());
+            dispatch(self.isa, PackRows { from, stride, along_rows: true, rows, depth: d, out: left });
+            let product = BlockProduct {
+                left,
+                layout: Left::Rows,
+                rows,
+                right: right.as_mut_ptr(),
+                panels: key_panels,
+                depth: d,
+                out: out.as_mut_ptr(),
+                out_stride: BLOCK,
+                start: Start::Fresh,
+            };
+            dispatch(self.isa, product);
+        }
         for r in 0..rows {
             let visible = (row0 + r + 1).saturating_sub(first).min(count);
             let q_head = self.place.kv_head * self.heads.group() + head;
@@ -150,19 +158,19 @@ impl Task<'_> {
                 lse: self.g.lse.row(row + r)[q_head],
                 delta: b.delta[head * self.rows + row0 + r],
             };
-            let scores = &mut b.scores.as_mut_slice()[r * KEYS..][..count];
-            gradient_row(scores, &mut b.dscores.as_mut_slice()[r * KEYS..][..count], visible, constants);
+            let scores = &mut b.scores.as_mut_slice()[r * BLOCK..][..count];
+            gradient_row(scores, &mut b.dscores.as_mut_slice()[r * BLOCK..][..count], visible, constants);
         }
         self.pack(self.g.q, row, rows, column, b.q_rows.as_mut_ptr());
         self.pack(self.g.dout, row, rows, column, b.dout_rows.as_mut_ptr());
-        self.add_transposed(&mut b.scores, &mut b.transposed, rows, count, &mut b.dout_rows, &mut b.dv);
-        self.add_transposed(&mut b.dscores, &mut b.transposed, rows, count, &mut b.q_rows, &mut b.dk);
+        self.add_by_key(&mut b.scores, rows, count, &mut b.dout_rows, &mut b.dv);
+        self.add_by_key(&mut b.dscores, rows, count, &mut b.q_rows, &mut b.dk);
         let dq = (head * self.rows + row0) * self.width;
         dispatch(
             self.isa,
             BlockProduct {
                 left: b.dscores.as_mut_ptr(),
-                left_stride: KEYS,
+                layout: Left::Rows,
                 rows,
                 right: b.k_rows.as_mut_ptr(),
                 panels: self.width / self.isa.panel_width(),
@@ -175,10 +183,9 @@ impl Task<'_> {
     }
 
     /// sums \[keys, width\] += leftᵀ \[keys, rows\] · right \[rows, width\].
-    fn add_transposed(
+    fn add_by_key(
         &self,
         left: &mut Scratch,
-        transposed: &mut Scratch,
         rows: usize,
         keys: usize,
         right: &mut Scratch,
@@ -186,21 +193,9 @@ impl Task<'_> {
     ) {
         dispatch(
             self.isa,
-            PackRows {
-                from: left.as_mut_ptr(),
-                stride: KEYS,
-                along_rows: false,
-                rows: keys,
-                depth: rows,
-                out: transposed.as_mut_ptr(),
-                out_stride: ROWS,
-            },
-        );
-        dispatch(
-            self.isa,
             BlockProduct {
-                left: transposed.as_mut_ptr(),
-                left_stride: ROWS,
+                left: left.as_mut_ptr(),
+                layout: Left::Columns { stride: BLOCK },
                 rows: keys,
                 right: right.as_mut_ptr(),
                 panels: self.width / self.isa.panel_width(),

@@ -4,7 +4,7 @@ use super::keys::{KeySource, Place};
 use super::rows::{State, blend, scale_row, soften};
 use super::{Heads, KEYS, ROWS, SEGMENT};
 use crate::math::exp;
-use crate::matmul::{BlockProduct, Start};
+use crate::matmul::{BLOCK, BlockProduct, Left, PackRows, Start};
 use crate::scratch::Scratch;
 use crate::simd::{Isa, dispatch};
 use crate::{Matrix, MatrixMut};
@@ -64,7 +64,11 @@ impl Tile<'_> {
         let all = group * self.rows;
         let mut packed_k = Scratch::take(KEYS * self.heads.head_dim);
         let mut packed_v = Scratch::take(KEYS * width);
-        let mut scores = Scratch::take(self.rows * KEYS);
+        let mut scores = Scratch::take(self.rows * BLOCK);
+        let mut queries = Scratch::take(all * BLOCK);
+        for head in 0..group {
+            self.copy_queries(head, queries.as_mut_ptr().wrapping_add(head * self.rows * BLOCK));
+        }
         let mut now = Scratch::take(all * width);
         let mut before = Scratch::take(all * width);
         now.as_mut_slice().fill(0.0);
@@ -75,12 +79,13 @@ impl Tile<'_> {
             k.pack_columns(self.isa, &self.heads, self.place, first, count, packed_k.as_mut_ptr());
             v.pack_rows(self.isa, &self.heads, self.place, first, count, packed_v.as_mut_ptr());
             for head in 0..group {
-                self.scores(head, packed_k.as_mut_ptr(), count, scores.as_mut_ptr());
+                let left = queries.as_mut_ptr().wrapping_add(head * self.rows * BLOCK);
+                self.scores(left, packed_k.as_mut_ptr(), count, scores.as_mut_ptr());
                 let own = head * self.rows..(head + 1) * self.rows;
                 let sums = &mut now.as_mut_slice()[own.start * width..own.end * width];
                 for (r, state) in states.now[own].iter_mut().enumerate() {
                     let visible = (position(self.row0 + r) + 1).saturating_sub(first).min(count);
-                    let row = &mut scores.as_mut_slice()[r * KEYS..][..count];
+                    let row = &mut scores.as_mut_slice()[r * BLOCK..][..count];
                     let rescale = soften(row, visible, self.heads.scale, state);
                     if rescale != 1.0 {
                         scale_row(&mut sums[r * width..][..width], rescale);
@@ -95,20 +100,27 @@ impl Tile<'_> {
         self.store(&states.before, before.as_mut_slice(), width);
     }
 
-    /// scores \[rows, KEYS\] = q · kᵀ, not yet scaled.
-    fn scores(&self, head: usize, right: *const f32, count: usize, out: *mut f32) {
+    /// The tile's queries of one head, [`BLOCK`] elements from row to row.
+    fn copy_queries(&self, head: usize, out: *mut f32) {
         let column = (self.place.kv_head * self.heads.group() + head) * self.heads.head_dim;
+        let (from, stride) = (self.q.at(self.row0, column), self.q.stride());
+        let depth = self.heads.head_dim;
+        dispatch(self.isa, PackRows { from, stride, along_rows: true, rows: self.rows, depth, out });
+    }
+
+    /// scores \[rows, keys\] = q · kᵀ, not yet scaled, [`BLOCK`] elements from row to row.
+    fn scores(&self, left: *const f32, right: *const f32, count: usize, out: *mut f32) {
         dispatch(
             self.isa,
             BlockProduct {
-                left: self.q.at(self.row0, column),
-                left_stride: self.q.stride(),
+                left,
+                layout: Left::Rows,
                 rows: self.rows,
                 right,
                 panels: count.div_ceil(self.isa.panel_width()),
                 depth: self.heads.head_dim,
                 out,
-                out_stride: KEYS,
+                out_stride: BLOCK,
                 start: Start::Fresh,
             },
         );
@@ -122,7 +134,7 @@ impl Tile<'_> {
             self.isa,
             BlockProduct {
                 left: p,
-                left_stride: KEYS,
+                layout: Left::Rows,
                 rows: self.rows,
                 right,
                 panels: width / panel,

@@ -83,6 +83,11 @@ impl<E: Element> FewRows<E> {
                 for k in (0..whole).step_by(step) {
                     for g in 0..G {
                         let from = w.add(g * 8 * self.w_stride + block + k);
+                        if k % 32 == 0 {
+                            for r in 0..8 {
+                                T::prefetch(from.wrapping_add((8 * G + r) * self.w_stride).cast());
+                            }
+                        }
                         let weights = T::transposed(from.cast(), self.w_stride * size_of::<E>());
                         for i in 0..step {
                             let weight = E::column::<T>(&weights, i);

@@ -1,46 +1,57 @@
-//! Matrix products of f32 activations with f32 or bf16 weights.
+//! Products of activations and weights.
 //!
-//! **The definition** of a forward product, obeyed by every path and instruction set: an output is a sum over
-//! k in blocks of 256; a block is one chain of fused multiply-adds over ascending k that starts from +0; the
-//! first block's sum is taken as it is and the others are added to it in ascending order. bf16 is widened
-//! exactly. So an output's bits depend on its row of x, its row of w and their length, and on nothing else:
-//! not on the other rows, the tiles, the threads, or whether weights were packed ahead or read in place.
+//! # The definition
+//! An output is the product of two rows of K terms: for each block of 256 terms, one chain of fused
+//! multiply-adds, k ascending, from +0; the blocks' sums are added in ascending order in f32, the first taken
+//! as it is; with no terms, +0. bf16 is widened to f32, which is exact. Nothing else enters: not the number of
+//! rows or columns, not the tiling, the threads, the instruction set or the schedule. Hence a row's outputs
+//! are the same bits alone, among others, and in another order, which is what lets a sampler and a trainer
+//! agree exactly. (Payloads of NaNs are not covered.)
 //!
-//! Gradients use the same kernels with the reduction along other axes; their order is fixed by the shapes.
+//! Chains of 256 rather than one of K keep the error low (a third at K = 2048), and are as deep as a packed
+//! panel may be for the first-level cache; so the definition costs nothing. A chain an output, not partial
+//! sums across lanes, lets lanes be outputs, which is what a product of many rows wants; few rows pay with
+//! transposes in registers, which hide behind memory.
+//!
+//! `tile` is the micro-kernel, `pack` its operands' layout, `product` the cutting into tasks, `decode` the path
+//! of a few rows, `blocking` all sizes.
 
 mod blocking;
 mod decode;
 mod pack;
 mod product;
+#[cfg(test)]
+mod tests;
 mod tile;
 
-use crate::{Matrix, MatrixMut};
+use crate::matrix::{Matrix, MatrixMut};
 use half::bf16;
 use product::{Operand, Product};
 
+pub(crate) use blocking::BLOCK;
 pub(crate) use pack::{PackPanel, PackRows};
-pub(crate) use tile::{BlockProduct, Start};
+pub(crate) use tile::{BlockProduct, Left, Start};
 
-/// A matrix of parameters, row-major without gaps.
+/// A weight as models keep it, `[outputs, inputs]`.
 #[derive(Clone, Copy, Debug)]
 pub enum Weight<'a> {
     /// Single precision.
-    F32(Matrix<'a>),
+    F32(Matrix<'a, f32>),
     /// The upper half of single precision.
     Bf16(Matrix<'a, bf16>),
 }
 
 impl Weight<'_> {
-    /// Number of rows.
-    pub fn rows(&self) -> usize {
+    /// Number of outputs, N.
+    pub fn outputs(&self) -> usize {
         match self {
             Weight::F32(w) => w.rows(),
             Weight::Bf16(w) => w.rows(),
         }
     }
 
-    /// Elements a row.
-    pub fn cols(&self) -> usize {
+    /// Number of inputs, K.
+    pub fn inputs(&self) -> usize {
         match self {
             Weight::F32(w) => w.cols(),
             Weight::Bf16(w) => w.cols(),
@@ -48,74 +59,89 @@ impl Weight<'_> {
     }
 }
 
-/// A finished part of a product, still in cache.
+/// Finished outputs: `rows × cols` of them beginning at (`row0`, `col0`) of the result. They lie in a buffer
+/// that the epilogue may change and that is gone when it returns.
 #[derive(Debug)]
 pub struct Tile<'a> {
-    /// First row of the product.
+    /// First row.
     pub row0: usize,
-    /// First column of the product.
+    /// First column.
     pub col0: usize,
-    /// Rows.
+    /// Number of rows.
     pub rows: usize,
-    /// Columns.
+    /// Number of columns.
     pub cols: usize,
-    /// The values, to be used up as the taker likes.
+    /// Output (`r`, `c`) of the tile is `data[r · stride + c]`.
     pub data: &'a mut [f32],
     /// Elements between two rows of `data`.
     pub stride: usize,
 }
 
-/// x \[m, k\] · w \[n, k\]ᵀ, handed out in tiles, each output in exactly one. Tiles begin at multiples of
-/// `column_multiple` and hold a multiple of it, but for the last.
-///
-/// # Panics
-/// When the rows of `x` and `w` differ in length.
-pub fn forward(x: Matrix<'_>, w: Weight<'_>, column_multiple: usize, take: impl Fn(Tile<'_>) + Sync) {
-    assert_eq!(x.cols(), w.cols(), "rows of x and w");
-    let left = Operand::along_rows(x);
-    match w {
-        Weight::F32(w) => Product::new(left, Operand::along_rows(w), column_multiple).run(take),
-        Weight::Bf16(w) => Product::new(left, Operand::along_rows(w), column_multiple).run(take),
+impl Tile<'_> {
+    /// Outputs of the tile's row `row`, which is row `row0 + row` of the result.
+    pub fn row(&mut self, row: usize) -> &mut [f32] {
+        &mut self.data[row * self.stride..][..self.cols]
     }
 }
 
-/// dx \[m, k\] = dy \[m, n\] · w \[n, k\].
+/// `x[M, K] · weight[N, K]ᵀ`, handed to `epilogue` in tiles that cover the result once, from several threads.
+///
+/// Each tile's `col0` is a multiple of `column_multiple`, and so is its `cols` unless it is the last of its
+/// row: with heads or gate pairs as the multiple, no tile cuts one. The epilogue must not itself start
+/// parallel work.
 ///
 /// # Panics
-/// When the shapes do not fit together.
-pub fn input_gradient(dy: Matrix<'_>, w: Weight<'_>, dx: MatrixMut<'_>) {
-    assert_eq!((dy.cols(), dy.rows(), w.cols()), (w.rows(), dx.rows(), dx.cols()), "dy, w, dx");
-    let left = Operand::along_rows(dy);
-    let take = |tile: Tile<'_>| store(&dx, &tile, false);
-    match w {
-        Weight::F32(w) => Product::new(left, Operand::along_columns(w), 1).run(take),
-        Weight::Bf16(w) => Product::new(left, Operand::along_columns(w), 1).run(take),
-    }
-}
-
-/// dw \[n, k\] (+)= dy \[m, n\]ᵀ · x \[m, k\].
-///
-/// # Panics
-/// When the shapes do not fit together.
-pub fn weight_gradient(dy: Matrix<'_>, x: Matrix<'_>, dw: &mut [f32], accumulate: bool) {
-    assert_eq!((dy.rows(), dy.cols() * x.cols()), (x.rows(), dw.len()), "dy, x, dw");
-    let dw = MatrixMut::new(dw, dy.cols(), x.cols(), x.cols());
-    let product = Product::new(Operand::along_columns(dy), Operand::along_columns(x), 1);
-    product.run(|tile| store(&dw, &tile, accumulate));
-}
-
-fn store(to: &MatrixMut<'_>, tile: &Tile<'_>, add: bool) {
-    for (i, from) in tile.data.chunks(tile.stride.max(1)).take(tile.rows).enumerate() {
-        // SAFETY: tiles share no element.
-        let to = unsafe { to.row_segment(tile.row0 + i, tile.col0, tile.cols) };
-        let from = &from[..tile.cols];
-        if add {
-            to.iter_mut().zip(from).for_each(|(t, &f)| *t += f);
-        } else {
-            to.copy_from_slice(from);
+/// When K differs between `x` and `weight`, or `column_multiple` is 0.
+pub fn forward(x: Matrix, weight: Weight, column_multiple: usize, epilogue: &(impl Fn(Tile) + Sync)) {
+    let left = Operand { matrix: x, along_rows: true };
+    match weight {
+        Weight::F32(matrix) => {
+            Product { left, right: Operand { matrix, along_rows: true }, column_multiple, epilogue }.run();
+        }
+        Weight::Bf16(matrix) => {
+            Product { left, right: Operand { matrix, along_rows: true }, column_multiple, epilogue }.run();
         }
     }
 }
 
-#[cfg(test)]
-mod tests;
+/// `dx[M, K] = dy[M, N] · weight[N, K]`, or with `accumulate` added to what `dx` holds.
+///
+/// # Panics
+/// When the shapes do not fit together.
+pub fn input_gradient(dy: Matrix, weight: Weight, dx: &mut MatrixMut, accumulate: bool) {
+    assert_eq!((dx.rows(), dx.cols()), (dy.rows(), weight.inputs()), "dx is [rows of dy, inputs of weight]");
+    let left = Operand { matrix: dy, along_rows: true };
+    let epilogue = &|tile: Tile| write(dx, tile, accumulate);
+    match weight {
+        Weight::F32(matrix) => {
+            Product { left, right: Operand { matrix, along_rows: false }, column_multiple: 1, epilogue }
+                .run();
+        }
+        Weight::Bf16(matrix) => {
+            Product { left, right: Operand { matrix, along_rows: false }, column_multiple: 1, epilogue }
+                .run();
+        }
+    }
+}
+
+/// `dw[N, K] = dy[M, N]ᵀ · x[M, K]`, or with `accumulate` added to what `dw` holds.
+///
+/// # Panics
+/// When the shapes do not fit together.
+pub fn weight_gradient(dy: Matrix, x: Matrix, dw: &mut MatrixMut, accumulate: bool) {
+    assert_eq!((dw.rows(), dw.cols()), (dy.cols(), x.cols()), "dw is [columns of dy, columns of x]");
+    let (left, right) = (Operand { matrix: dy, along_rows: false }, Operand { matrix: x, along_rows: false });
+    Product { left, right, column_multiple: 1, epilogue: &|tile: Tile| write(dw, tile, accumulate) }.run();
+}
+
+fn write(out: &MatrixMut, mut tile: Tile, accumulate: bool) {
+    for row in 0..tile.rows {
+        // SAFETY: tiles lie inside the result, whose shape is `out`'s, and do not overlap.
+        let to = unsafe { out.row_segment(tile.row0 + row, tile.col0, tile.cols) };
+        if accumulate {
+            to.iter_mut().zip(tile.row(row)).for_each(|(to, from)| *to += *from);
+        } else {
+            to.copy_from_slice(tile.row(row));
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! Copies of operands in the order the micro-kernel reads them.
 
+use super::blocking::BLOCK;
 use super::tile::panel_width;
 use crate::simd::{Kernel, Simd, Transpose};
 use half::bf16;
@@ -39,7 +40,7 @@ impl Element for bf16 {
     unsafe fn column<T: Transpose>(block: &[T::V; 8], i: usize) -> T::V {
         // Memory order is little-endian: the lower half of a 32-bit lane is the earlier element.
         // SAFETY: passed on.
-        unsafe { if i % 2 == 0 { T::widen_low(block[i / 2]) } else { T::widen_high(block[i / 2]) } }
+        unsafe { if i.is_multiple_of(2) { T::widen_low(block[i / 2]) } else { T::widen_high(block[i / 2]) } }
     }
 }
 
@@ -126,7 +127,7 @@ unsafe fn transpose<E: Element, T: Transpose>(
     }
 }
 
-/// The left-hand side of one block: `out[r, k] = from[r, k]` or `from[k, r]`.
+/// The left-hand side of one block: `out[r · BLOCK + k] = from[r, k]` or `from[k, r]`.
 pub(crate) struct PackRows {
     /// Its first element.
     pub from: *const f32,
@@ -138,10 +139,8 @@ pub(crate) struct PackRows {
     pub rows: usize,
     /// Terms of the reduction.
     pub depth: usize,
-    /// `rows` rows of `depth` f32.
+    /// `rows` rows of `depth` f32, `BLOCK` apart.
     pub out: *mut f32,
-    /// Elements between two rows of `out`.
-    pub out_stride: usize,
 }
 
 impl Kernel for PackRows {
@@ -154,18 +153,23 @@ impl Kernel for PackRows {
             if self.along_rows {
                 for row in 0..self.rows {
                     let from = self.from.add(row * self.stride);
-                    std::ptr::copy_nonoverlapping(from, self.out.add(row * self.out_stride), self.depth);
+                    std::ptr::copy_nonoverlapping(from, self.out.add(row * BLOCK), self.depth);
                 }
                 return;
             }
-            let whole = self.depth - self.depth % 8;
-            for k in (0..whole).step_by(8) {
-                let from = self.from.add(k * self.stride);
-                transpose::<f32, S::Eight>(from, self.stride, self.rows, self.out.add(k), self.out_stride);
+            // Eight rows of the output at a time: they are 8 KB, and stay in the first-level cache while the
+            // terms pass.
+            let whole = (self.rows - self.rows % 8, self.depth - self.depth % 8);
+            for row in (0..whole.0).step_by(8) {
+                for k in (0..whole.1).step_by(8) {
+                    let from = self.from.add(k * self.stride + row);
+                    transpose::<f32, S::Eight>(from, self.stride, 8, self.out.add(row * BLOCK + k), BLOCK);
+                }
             }
-            for k in whole..self.depth {
-                for row in 0..self.rows {
-                    *self.out.add(row * self.out_stride + k) = *self.from.add(k * self.stride + row);
+            for row in 0..self.rows {
+                let first = if row < whole.0 { whole.1 } else { 0 };
+                for k in first..self.depth {
+                    *self.out.add(row * BLOCK + k) = *self.from.add(k * self.stride + row);
                 }
             }
         }

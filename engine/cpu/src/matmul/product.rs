@@ -1,33 +1,25 @@
-//! One product: cut into tiles, operands packed, tiles dealt out to threads.
+//! Cutting a product into tasks. Three schedules, one for few, some and many rows; since every output is the
+//! same chain in each, which of them runs, and on how many threads, changes no bit.
 
 use super::Tile;
 use super::blocking::{BLOCK, IN_PLACE_ROWS, NARROW_TILE_COLS, PACKED, SERIAL, TILE_COLS, TILE_ROWS};
 use super::decode::FewRows;
 use super::pack::{Element, PackPanel, PackRows};
-use super::tile::{BlockProduct, Start};
-use crate::Matrix;
-use crate::scratch::Scratch;
+use super::tile::{BlockProduct, Left, Start};
+use crate::matrix::Matrix;
+use crate::scratch::{Scratch, Shared};
 use crate::simd::{Isa, dispatch};
 use rayon::prelude::*;
 
-/// One side of a product and the axis its reduction runs along.
+/// A matrix and the axis along which it is reduced.
 #[derive(Clone, Copy)]
-pub(super) struct Operand<'a, E> {
-    matrix: Matrix<'a, E>,
-    along_rows: bool,
+pub(super) struct Operand<'a, T> {
+    pub matrix: Matrix<'a, T>,
+    /// `[outputs, terms]` if so, else `[terms, outputs]`.
+    pub along_rows: bool,
 }
 
-impl<'a, E: Copy> Operand<'a, E> {
-    /// Outputs are rows of the matrix, terms are its columns.
-    pub fn along_rows(matrix: Matrix<'a, E>) -> Self {
-        Operand { matrix, along_rows: true }
-    }
-
-    /// Outputs are columns of the matrix, terms are its rows.
-    pub fn along_columns(matrix: Matrix<'a, E>) -> Self {
-        Operand { matrix, along_rows: false }
-    }
-
+impl<T: Copy> Operand<'_, T> {
     fn outputs(&self) -> usize {
         if self.along_rows { self.matrix.rows() } else { self.matrix.cols() }
     }
@@ -36,228 +28,166 @@ impl<'a, E: Copy> Operand<'a, E> {
         if self.along_rows { self.matrix.cols() } else { self.matrix.rows() }
     }
 
-    fn at(&self, output: usize, term: usize) -> *const E {
+    fn at(&self, output: usize, term: usize) -> *const T {
         if self.along_rows { self.matrix.at(output, term) } else { self.matrix.at(term, output) }
     }
 }
 
-/// left · right, `rows` × `cols` outputs of `depth` terms.
-pub(super) struct Product<'a, E> {
-    left: Operand<'a, f32>,
-    right: Operand<'a, E>,
-    rows: usize,
-    cols: usize,
-    depth: usize,
-    /// Tiles begin at multiples of this.
-    multiple: usize,
-    panel: usize,
-    isa: Isa,
+/// `left · right`, handed out tile by tile.
+pub(super) struct Product<'a, E, F> {
+    pub left: Operand<'a, f32>,
+    pub right: Operand<'a, E>,
+    /// Tiles begin at multiples of this column.
+    pub column_multiple: usize,
+    pub epilogue: &'a F,
 }
 
-/// A pointer that several threads write through, each its own part.
-#[derive(Clone, Copy)]
-struct Shared(*mut f32);
-// SAFETY: the tasks that get it write disjoint panels, and read only after all are written.
-unsafe impl Send for Shared {}
-// SAFETY: as above.
-unsafe impl Sync for Shared {}
-
-impl Shared {
-    fn at(self, offset: usize) -> *mut f32 {
-        self.0.wrapping_add(offset)
+/// Runs `task(0 .. count)`, on several threads if `parallel`.
+fn for_each(count: usize, parallel: bool, task: impl Fn(usize) + Sync) {
+    if parallel && count > 1 {
+        (0..count).into_par_iter().with_max_len(1).for_each(&task);
+    } else {
+        (0..count).for_each(task);
     }
 }
 
-impl<'a, E: Element> Product<'a, E> {
-    pub fn new(left: Operand<'a, f32>, right: Operand<'a, E>, column_multiple: usize) -> Self {
+impl<E: Element, F: Fn(Tile) + Sync> Product<'_, E, F> {
+    /// Computes all tiles.
+    pub(super) fn run(&self) {
+        let (rows, cols, terms) = (self.left.outputs(), self.right.outputs(), self.left.terms());
+        assert_eq!(terms, self.right.terms(), "both operands are reduced over the same terms");
+        assert!(self.column_multiple > 0, "tiles cannot begin at multiples of column 0");
+        let work = rows.saturating_mul(cols).saturating_mul(terms);
         let isa = Isa::current();
-        let panel = isa.panel_width();
-        Product {
-            rows: left.outputs(),
-            cols: right.outputs(),
-            depth: left.terms(),
-            // A tile holds whole panels, so that packed columns are never split.
-            multiple: lcm(column_multiple.max(1), panel),
-            left,
-            right,
-            panel,
-            isa,
-        }
-    }
-
-    pub fn run(&self, take: impl Fn(Tile<'_>) + Sync) {
-        if self.rows == 0 || self.cols == 0 {
-            return;
-        }
-        if self.rows <= IN_PLACE_ROWS && self.left.along_rows && self.right.along_rows && self.depth > 0 {
-            self.in_place(&take);
-        } else if self.rows <= TILE_ROWS {
-            self.narrow(&take);
+        if rows <= TILE_ROWS {
+            let width = self.tile_cols(NARROW_TILE_COLS);
+            for_each(cols.div_ceil(width), work > SERIAL, |tile| {
+                let first = tile * width;
+                self.narrow_tile(isa, first, width.min(cols - first));
+            });
         } else {
-            self.wide(&take);
+            self.wide(isa, work > SERIAL);
         }
     }
 
-    /// A few rows: weights are read as they lie.
-    fn in_place(&self, take: &(impl Fn(Tile<'_>) + Sync)) {
-        let width = self.tile_cols(NARROW_TILE_COLS);
-        self.for_each(self.cols.div_ceil(width), |task| {
-            let col0 = task * width;
-            let cols = width.min(self.cols - col0);
-            let mut out = Scratch::take(self.rows * width);
-            dispatch(
-                self.isa,
-                FewRows {
-                    x: self.left.at(0, 0),
-                    x_stride: self.left.matrix.stride(),
-                    rows: self.rows,
-                    w: self.right.at(col0, 0),
-                    w_stride: self.right.matrix.stride(),
-                    cols,
-                    depth: self.depth,
-                    out: out.as_mut_ptr(),
-                    out_stride: width,
-                },
-            );
-            let data = out.as_mut_slice();
-            take(Tile { row0: 0, col0, rows: self.rows, cols, data, stride: width });
-        });
+    fn tile_cols(&self, at_least: usize) -> usize {
+        at_least.next_multiple_of(self.column_multiple).min(self.right.outputs().next_multiple_of(32)).max(1)
     }
 
-    /// Rows that fit one tile: each task packs the panels it alone uses.
-    fn narrow(&self, take: &(impl Fn(Tile<'_>) + Sync)) {
-        let width = self.tile_cols(NARROW_TILE_COLS);
-        let padded = self.cols.next_multiple_of(self.panel);
-        self.for_each(self.cols.div_ceil(width), |task| {
-            let col0 = task * width;
-            let panels = width.min(padded - col0) / self.panel;
-            let mut packed = Scratch::take(BLOCK * panels * self.panel);
-            let right = Shared(packed.as_mut_ptr());
-            self.tile(0, self.rows, col0, panels, take, |block| {
-                let depth = BLOCK.min(self.depth - block);
-                for p in 0..panels {
-                    self.pack(col0 + p * self.panel, block, depth, right.at(p * self.panel * depth));
-                }
-                right.at(0)
-            });
-        });
-    }
-
-    /// Many rows: panels are packed once, ahead, in chunks of columns that stay in the last-level cache.
-    fn wide(&self, take: &(impl Fn(Tile<'_>) + Sync)) {
-        let chunk = (PACKED / self.depth.max(1) / self.multiple * self.multiple).max(self.multiple);
-        for first in (0..self.cols).step_by(chunk) {
-            let cols = chunk.min(self.cols - first);
-            let panels = cols.div_ceil(self.panel);
-            let mut packed = Scratch::take(panels * self.panel * self.depth);
-            let right = Shared(packed.as_mut_ptr());
-            let blocks = self.depth.div_ceil(BLOCK);
-            // Block by block, panel by panel: where a panel of a block begins.
-            let place = |block: usize, panel: usize| {
-                let depth = BLOCK.min(self.depth - block);
-                block * panels * self.panel + panel * self.panel * depth
-            };
-            self.for_each(panels * blocks, |task| {
-                let (panel, block) = (task / blocks, task % blocks * BLOCK);
-                let depth = BLOCK.min(self.depth - block);
-                self.pack(first + panel * self.panel, block, depth, right.at(place(block, panel)));
-            });
-            let width = self.tile_cols(TILE_COLS).min(panels * self.panel);
-            let (row_tiles, col_tiles) = (self.rows.div_ceil(TILE_ROWS), cols.div_ceil(width));
-            self.for_each(row_tiles * col_tiles, |task| {
-                let (row0, offset) = (task % row_tiles * TILE_ROWS, task / row_tiles * width);
-                let rows = TILE_ROWS.min(self.rows - row0);
-                let panel0 = offset / self.panel;
-                let own = (width / self.panel).min(panels - panel0);
-                self.tile(row0, rows, first + offset, own, take, |block| right.at(place(block, panel0)));
-            });
-        }
-    }
-
-    /// One tile over all blocks; `right` gives the packed panels of the block that begins at a term.
-    fn tile(
-        &self,
-        row0: usize,
-        rows: usize,
-        col0: usize,
-        panels: usize,
-        take: &impl Fn(Tile<'_>),
-        right: impl Fn(usize) -> *mut f32,
-    ) {
-        let stride = panels * self.panel;
+    /// All rows of `cols` columns, of a weight used too seldom to be packed ahead.
+    fn narrow_tile(&self, isa: Isa, col0: usize, cols: usize) {
+        let (rows, terms) = (self.left.outputs(), self.left.terms());
+        let stride = cols.next_multiple_of(isa.panel_width());
         let mut sums = Scratch::take(rows * stride);
-        let mut left = Scratch::take(rows * BLOCK);
-        if self.depth == 0 {
+        if terms == 0 {
             sums.as_mut_slice().fill(0.0);
-        }
-        for block in (0..self.depth).step_by(BLOCK) {
-            let depth = BLOCK.min(self.depth - block);
-            dispatch(
-                self.isa,
-                PackRows {
-                    from: self.left.at(row0, block),
-                    stride: self.left.matrix.stride(),
-                    along_rows: self.left.along_rows,
-                    rows,
-                    depth,
-                    out: left.as_mut_ptr(),
-                    out_stride: BLOCK,
-                },
-            );
-            dispatch(
-                self.isa,
-                BlockProduct {
-                    left: left.as_mut_ptr(),
-                    left_stride: BLOCK,
-                    rows,
-                    right: right(block),
-                    panels,
-                    depth,
-                    out: sums.as_mut_ptr(),
-                    out_stride: stride,
-                    start: if block == 0 { Start::Fresh } else { Start::Add },
-                },
-            );
-        }
-        let cols = stride.min(self.cols - col0);
-        take(Tile { row0, col0, rows, cols, data: sums.as_mut_slice(), stride });
-    }
-
-    fn pack(&self, col0: usize, block: usize, depth: usize, out: *mut f32) {
-        dispatch(
-            self.isa,
-            PackPanel {
-                from: self.right.at(col0, block),
-                stride: self.right.matrix.stride(),
-                along_rows: self.right.along_rows,
-                cols: self.panel.min(self.cols - col0),
-                depth,
-                out,
-            },
-        );
-    }
-
-    /// About `wanted` columns, and a multiple of what tiles must begin at.
-    fn tile_cols(&self, wanted: usize) -> usize {
-        wanted.next_multiple_of(self.multiple)
-    }
-
-    /// Runs the tasks, on this thread alone where that is faster.
-    fn for_each(&self, tasks: usize, task: impl Fn(usize) + Send + Sync) {
-        if self.rows * self.cols * self.depth <= SERIAL {
-            (0..tasks).for_each(task);
+        } else if rows <= IN_PLACE_ROWS && self.left.along_rows && self.right.along_rows {
+            let (x, w) = (&self.left.matrix, &self.right.matrix);
+            let (x_stride, w_stride, depth) = (x.stride(), w.stride(), terms);
+            let (x, w) = (x.at(0, 0), w.at(col0, 0));
+            let (out, out_stride) = (sums.as_mut_ptr(), stride);
+            dispatch(isa, FewRows { x, x_stride, rows, w, w_stride, cols, depth, out, out_stride });
         } else {
-            (0..tasks).into_par_iter().with_max_len(1).for_each(task);
+            let mut left = Scratch::take(rows * BLOCK);
+            let mut panel = Scratch::take(BLOCK * isa.panel_width());
+            for term in (0..terms).step_by(BLOCK) {
+                let depth = BLOCK.min(terms - term);
+                self.pack_left(isa, 0, rows, term, depth, left.as_mut_ptr());
+                for col in (0..cols).step_by(isa.panel_width()) {
+                    let there = isa.panel_width().min(cols - col);
+                    self.pack_panel(isa, col0 + col, there, term, depth, panel.as_mut_ptr());
+                    let out = sums.as_mut_slice()[col..].as_mut_ptr();
+                    let (left, right) = (left.as_mut_ptr(), panel.as_mut_ptr());
+                    multiply(isa, left, rows, right, 1, depth, out, stride, term);
+                }
+            }
         }
+        self.finish(0, col0, rows, cols, sums.as_mut_slice(), stride);
+    }
+
+    /// Many rows: right-hand panels are packed once for all of them, as many columns at a time as the budget
+    /// holds.
+    fn wide(&self, isa: Isa, parallel: bool) {
+        let (rows, cols, terms) = (self.left.outputs(), self.right.outputs(), self.left.terms());
+        let width = self.tile_cols(TILE_COLS);
+        let padded = width.next_multiple_of(isa.panel_width());
+        let at_once = (PACKED / (padded * terms.max(1))).clamp(1, cols.div_ceil(width).max(1));
+        let mut packed = Scratch::take(at_once * padded * terms);
+        let packed = Shared(packed.as_mut_ptr());
+        let blocks = terms.div_ceil(BLOCK);
+        let row_tiles = rows.div_ceil(TILE_ROWS);
+        for chunk in (0..cols).step_by(at_once * width) {
+            let tiles = at_once.min((cols - chunk).div_ceil(width));
+            for_each(tiles * blocks, parallel, |task| {
+                let (tile, block) = (task / blocks, task % blocks);
+                let (first, term) = (chunk + tile * width, block * BLOCK);
+                let tile_cols = width.min(cols - first);
+                let depth = BLOCK.min(terms - term);
+                for col in (0..tile_cols).step_by(isa.panel_width()) {
+                    let there = isa.panel_width().min(tile_cols - col);
+                    // SAFETY: inside the buffer; this task alone writes the panels of its tile and block.
+                    let out =
+                        unsafe { packed.get().add(tile * padded * terms + padded * term + col * depth) };
+                    self.pack_panel(isa, first + col, there, term, depth, out);
+                }
+            });
+            for_each(tiles * row_tiles, parallel, |task| {
+                let (tile, row0) = (task / row_tiles, task % row_tiles * TILE_ROWS);
+                let (first, tile_rows) = (chunk + tile * width, TILE_ROWS.min(rows - row0));
+                let tile_cols = width.min(cols - first);
+                let mut sums = Scratch::take(tile_rows * padded);
+                let mut left = Scratch::take(tile_rows * BLOCK);
+                if terms == 0 {
+                    sums.as_mut_slice().fill(0.0);
+                }
+                for term in (0..terms).step_by(BLOCK) {
+                    let depth = BLOCK.min(terms - term);
+                    self.pack_left(isa, row0, tile_rows, term, depth, left.as_mut_ptr());
+                    // SAFETY: inside the buffer, which the loop above has filled.
+                    let right = unsafe { packed.get().add(tile * padded * terms + padded * term) };
+                    let panels = tile_cols.div_ceil(isa.panel_width());
+                    let (left, out) = (left.as_mut_ptr(), sums.as_mut_ptr());
+                    multiply(isa, left, tile_rows, right, panels, depth, out, padded, term);
+                }
+                self.finish(row0, first, tile_rows, tile_cols, sums.as_mut_slice(), padded);
+            });
+        }
+    }
+
+    /// Copies the left-hand side of one block out of its matrix, whose rows may lie so far apart that they
+    /// drive each other out of the cache.
+    fn pack_left(&self, isa: Isa, row: usize, rows: usize, term: usize, depth: usize, out: *mut f32) {
+        let Operand { matrix, along_rows } = self.left;
+        let (from, stride) = (self.left.at(row, term), matrix.stride());
+        dispatch(isa, PackRows { from, stride, along_rows, rows, depth, out });
+    }
+
+    fn pack_panel(&self, isa: Isa, col: usize, cols: usize, term: usize, depth: usize, out: *mut f32) {
+        let Operand { matrix, along_rows } = self.right;
+        let (from, stride) = (self.right.at(col, term), matrix.stride());
+        dispatch(isa, PackPanel { from, stride, along_rows, cols, depth, out });
+    }
+
+    fn finish(&self, row0: usize, col0: usize, rows: usize, cols: usize, sums: &mut [f32], stride: usize) {
+        (self.epilogue)(Tile { row0, col0, rows, cols, data: sums, stride });
     }
 }
 
-fn lcm(a: usize, b: usize) -> usize {
-    let gcd = |mut a: usize, mut b: usize| {
-        while b > 0 {
-            (a, b) = (b, a % b);
-        }
-        a
-    };
-    a / gcd(a, b) * b
+#[allow(clippy::too_many_arguments)] // one line of a loop nest, named for its two callers
+fn multiply(
+    isa: Isa,
+    left: *const f32,
+    rows: usize,
+    right: *const f32,
+    panels: usize,
+    depth: usize,
+    out: *mut f32,
+    out_stride: usize,
+    term: usize,
+) {
+    let start = if term == 0 { Start::Fresh } else { Start::Add };
+    dispatch(
+        isa,
+        BlockProduct { left, layout: Left::Rows, rows, right, panels, depth, out, out_stride, start },
+    );
 }

@@ -14,13 +14,25 @@ pub(crate) enum Start {
     Continue,
 }
 
+/// How the left-hand rows lie: with strides the kernel can build into its addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// Term `k` of row `r` is `left[r · BLOCK + k]`.
+    Rows,
+    /// Term `k` of row `r` is `left[k · stride + r]`.
+    Columns {
+        /// Elements between two terms.
+        stride: usize,
+    },
+}
+
 /// `out[rows, panels · width] = left[rows, depth] · right[depth, panels · width]`, one chain of `depth`
 /// fused multiply-adds an output.
 pub(crate) struct BlockProduct {
-    /// Rows of `depth` terms, `left_stride` apart.
+    /// `rows` rows of `depth` terms.
     pub left: *const f32,
-    /// Elements from one row of `left` to the next.
-    pub left_stride: usize,
+    /// How they lie.
+    pub layout: Left,
     /// Rows.
     pub rows: usize,
     /// Panels one after the other, each `depth` rows of [`panel_width`] columns.
@@ -67,13 +79,19 @@ impl BlockProduct {
     unsafe fn tile<S: Simd>(&self, row: usize, count: usize, panel: usize) {
         // SAFETY: the caller's matrices hold these rows and columns.
         unsafe {
-            let left = self.left.add(row * self.left_stride);
             let right = self.right.add(panel * panel_width::<S>() * self.depth);
             let out = self.out.add(row * self.out_stride + panel * panel_width::<S>());
             macro_rules! by_rows {
                 ($($rows:literal)*) => {
                     match count {
-                        $($rows if $rows <= S::TILE_ROWS => self.chains::<S, $rows>(left, right, out),)*
+                        $($rows if $rows <= S::TILE_ROWS => match self.layout {
+                            Left::Rows => {
+                                self.chains::<S, $rows>(self.left.add(row * BLOCK), BLOCK, 1, right, out);
+                            }
+                            Left::Columns { stride } => {
+                                self.chains::<S, $rows>(self.left.add(row), 1, stride, right, out);
+                            }
+                        },)*
                         _ => debug_assert!(false, "a tile of {count} rows"),
                     }
                 };
@@ -82,8 +100,17 @@ impl BlockProduct {
         }
     }
 
+    /// `ROWS` rows of one panel. `row_step` and `term_step`, of which one is known when this is compiled, lead
+    /// from a left-hand element to those of the next row and the next term.
     #[inline(always)]
-    unsafe fn chains<S: Simd, const ROWS: usize>(&self, left: *const f32, right: *const f32, out: *mut f32) {
+    unsafe fn chains<S: Simd, const ROWS: usize>(
+        &self,
+        left: *const f32,
+        row_step: usize,
+        term_step: usize,
+        right: *const f32,
+        out: *mut f32,
+    ) {
         // SAFETY: the caller's matrices hold these rows and columns.
         unsafe {
             let mut sums = [[S::splat(0.0); 2]; ROWS];
@@ -98,7 +125,7 @@ impl BlockProduct {
                 let b0 = S::load(right.add(k * panel_width::<S>()));
                 let b1 = S::load(right.add(k * panel_width::<S>() + S::LANES));
                 for row in 0..ROWS {
-                    let a = S::splat(*left.add(row * self.left_stride + k));
+                    let a = S::splat(*left.add(row * row_step + k * term_step));
                     sums[row][0] = S::fma(a, b0, sums[row][0]);
                     sums[row][1] = S::fma(a, b1, sums[row][1]);
                 }

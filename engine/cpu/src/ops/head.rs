@@ -14,9 +14,9 @@ pub(super) fn chunk_rows(vocab: usize) -> usize {
 
 /// logits \[rows, vocab\] = hidden · weightᵀ.
 pub(super) fn logits(hidden: Matrix<'_>, weight: Weight<'_>, logits: &mut [f32]) {
-    let vocab = weight.rows();
+    let vocab = weight.outputs();
     let to = MatrixMut::new(logits, hidden.rows(), vocab, vocab);
-    matmul::forward(hidden, weight, 1, |tile: Tile<'_>| {
+    matmul::forward(hidden, weight, 1, &|tile: Tile<'_>| {
         for i in 0..tile.rows {
             // SAFETY: tiles share no element.
             let to = unsafe { to.row_segment(tile.row0 + i, tile.col0, tile.cols) };

@@ -15,7 +15,7 @@ pub(super) fn run(op: &HeadLoss, memory: &Memory) -> Result<(), BackendError> {
     let (hidden, weight) = (memory.matrix(&op.hidden), memory.weight(&op.weight));
     let loss = memory.span_mut::<f32>(&op.loss);
     let dhidden = memory.span_mut::<f32>(&op.dhidden);
-    let dweight = memory.span_mut::<f32>(&op.dweight);
+    let mut dweight = memory.matrix_mut(&op.dweight);
     let (rows, width) = (chunk_rows(vocab), op.hidden.row_elements());
     let mut scratch = vec![0.0f32; rows.min(labels.len()) * vocab];
     let chunks = labels.chunks(rows).zip(loss.chunks_mut(rows)).zip(dhidden.chunks_mut(rows * width));
@@ -37,8 +37,13 @@ pub(super) fn run(op: &HeadLoss, memory: &Memory) -> Result<(), BackendError> {
             },
         );
         let dlogits = Matrix::new(dlogits, labels.len(), vocab, vocab);
-        matmul::input_gradient(dlogits, weight, MatrixMut::new(dhidden, labels.len(), width, width));
-        matmul::weight_gradient(dlogits, hidden, dweight, op.accumulate || i > 0);
+        matmul::input_gradient(
+            dlogits,
+            weight,
+            &mut MatrixMut::new(dhidden, labels.len(), width, width),
+            false,
+        );
+        matmul::weight_gradient(dlogits, hidden, &mut dweight, op.accumulate || i > 0);
     }
     Ok(())
 }

@@ -49,7 +49,7 @@ pub(super) fn run(op: &QkvRope, memory: &Memory) -> Result<(), BackendError> {
         None => Target::Rows(memory.matrix_mut(view)),
         Some(slots) => Target::Pages(memory.matrix_mut(view), slots),
     });
-    matmul::forward(memory.matrix(&op.x), memory.weight(&op.weight), head_dim, |tile: Tile<'_>| {
+    matmul::forward(memory.matrix(&op.x), memory.weight(&op.weight), head_dim, &|tile: Tile<'_>| {
         for i in 0..tile.rows {
             let row = tile.row0 + i;
             let cos_sin = &rope[positions[row] as usize * head_dim..][..head_dim];
