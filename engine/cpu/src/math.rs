@@ -12,23 +12,20 @@ pub(crate) fn exp(x: f32) -> f32 {
     // Adding and taking away 1.5·2²³ rounds to the nearest integer.
     const ROUND: f32 = 12_582_912.0;
     let clamped = x.clamp(-87.3, 88.3);
-    let n = clamped * std::f32::consts::LOG2_E + ROUND - ROUND;
+    let rounded = clamped * std::f32::consts::LOG2_E + ROUND;
+    let n = rounded - ROUND;
     let r = clamped - n * 0.693_359_4 - n * -2.121_944_4e-4;
     let mut p = 1.987_569_1e-4;
     for c in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_6e-1, 0.5] {
         p = p * r + c;
     }
-    let scale = f32::from_bits((((n as i32) + 127) << 23) as u32);
+    // The low bits of `rounded` are n, so 2ⁿ needs no conversion, which compilers do not vectorise well.
+    let scale = f32::from_bits((rounded.to_bits() << 23).wrapping_add(127 << 23));
     let y = (p * r * r + r + 1.0) * scale;
-    if x < -87.3 {
-        0.0
-    } else if x > 88.3 {
-        f32::INFINITY
-    } else if x.is_nan() {
-        x
-    } else {
-        y
-    }
+    // One choice after the other, not a chain of them: each becomes a select, and the loop stays in vectors.
+    let y = if x < -87.3 { 0.0 } else { y };
+    let y = if x > 88.3 { f32::INFINITY } else { y };
+    if x.is_nan() { x } else { y }
 }
 
 #[inline(always)]
@@ -59,15 +56,25 @@ macro_rules! vectorised {
 }
 pub(crate) use vectorised;
 
+/// Eight lanes, computed one by one: results go to an array of their own, so that no store can change what
+/// the next lane reads, and the loop becomes one of vectors.
+#[inline(always)]
+fn lanes(f: impl Fn(usize) -> f32) -> [f32; INTERLEAVE] {
+    let mut out = [0.0; INTERLEAVE];
+    for (i, out) in out.iter_mut().enumerate() {
+        *out = f(i);
+    }
+    out
+}
+
 vectorised! {
     /// silu(gate)·up of rows interleaved in eights.
     fn swiglu(gate_up: &[f32], product: &mut [f32]) {
         for (from, to) in gate_up.as_chunks::<{ 2 * INTERLEAVE }>().0.iter()
             .zip(product.as_chunks_mut::<INTERLEAVE>().0)
         {
-            for i in 0..INTERLEAVE {
-                to[i] = from[i] * sigmoid(from[i]) * from[i + INTERLEAVE];
-            }
+            let from = *from;
+            *to = lanes(|i| from[i] * sigmoid(from[i]) * from[i + INTERLEAVE]);
         }
     }
 }
@@ -78,12 +85,12 @@ vectorised! {
         for (d, both) in dproduct.as_chunks::<INTERLEAVE>().0.iter()
             .zip(gate_up.as_chunks_mut::<{ 2 * INTERLEAVE }>().0)
         {
-            for i in 0..INTERLEAVE {
-                let (g, u) = (both[i], both[i + INTERLEAVE]);
-                let s = sigmoid(g);
-                both[i] = d[i] * u * s * (1.0 + g * (1.0 - s));
-                both[i + INTERLEAVE] = d[i] * g * s;
-            }
+            let (d, from) = (*d, *both);
+            let s = lanes(|i| sigmoid(from[i]));
+            let dgate = lanes(|i| d[i] * from[i + INTERLEAVE] * s[i] * (1.0 + from[i] * (1.0 - s[i])));
+            let dup = lanes(|i| d[i] * from[i] * s[i]);
+            both[..INTERLEAVE].copy_from_slice(&dgate);
+            both[INTERLEAVE..].copy_from_slice(&dup);
         }
     }
 }
