@@ -1,6 +1,6 @@
 //! `generate`: continue prompts.
 
-use crate::io::{LineWriter, read_lines, say};
+use crate::io::{LineWriter, name_row, read_lines, say};
 use crate::model::{ModelArgs, Needs};
 use anyhow::{Context, Result, bail};
 use octo_infer::{FinishReason, Request, Sampling};
@@ -106,7 +106,8 @@ pub fn run(args: Args) -> Result<()> {
         &mut loaded.session,
         &requests,
         |request, token| texts[request].push(token, requests[request].stop_tokens.contains(&token)),
-    )?;
+    )
+    .map_err(|error| name_row(error, args.n as usize))?;
     let mut output = LineWriter::open(args.output.as_deref())?;
     for (text, completion) in texts.iter_mut().zip(&completions) {
         text.finish()?;

@@ -1,6 +1,7 @@
 //! JSON lines in and out.
 
 use anyhow::{Context, Result, bail};
+use octo_infer::InferError;
 use serde::{Serialize, de::DeserializeOwned};
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
@@ -41,6 +42,14 @@ pub fn read_lines<T: DeserializeOwned>(input: &Path) -> Result<Vec<T>> {
         bail!("{}: no rows; give one JSON object a line", input.display());
     }
     Ok(rows)
+}
+
+/// An error with the row at fault, where `each` requests were made of every row.
+pub fn name_row(error: InferError, each: usize) -> anyhow::Error {
+    match error.request() {
+        Some(request) => anyhow::Error::new(error).context(format!("row {}", request / each.max(1) + 1)),
+        None => error.into(),
+    }
 }
 
 /// Where results go: lines of JSON to a file or, for `-`, standard output; nowhere without a path.

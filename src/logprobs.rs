@@ -1,6 +1,6 @@
 //! `logprobs`: log-probabilities of given texts or tokens.
 
-use crate::io::{LineWriter, read_lines, say};
+use crate::io::{LineWriter, name_row, read_lines, say};
 use crate::model::{ModelArgs, Needs};
 use anyhow::{Context, Result, bail};
 use octo_text::Tokenizer;
@@ -51,7 +51,8 @@ pub fn run(args: Args) -> Result<()> {
         if outcome.is_ok() {
             outcome = tell(&mut output, i, &sequences[i], &logprobs);
         }
-    })?;
+    })
+    .map_err(|error| name_row(error, 1))?;
     outcome
 }
 

@@ -88,7 +88,7 @@ fn rows_to_score_are_checked_with_file_line_and_row() {
     for (rows, says) in [
         (
             "{\"tokens\": [1, 2]}\n{\"tokens\": [1, 304]}\n",
-            "request 1: token 304 at position 1 is not in the model's vocabulary of 304",
+            "row 2: token 304 at position 1 is not in the model's vocabulary of 304",
         ),
         ("{\"tokens\": [1, 2]}\n\n{\"tokens\": [1,\n", "-:3: broken row: EOF while parsing"),
         ("{\"tokens\": [-1]}\n", "-:1: broken row: invalid value: integer `-1`, expected u32"),
@@ -104,7 +104,7 @@ fn rows_to_score_are_checked_with_file_line_and_row() {
     let long: Vec<u32> = (0..129).collect();
     let error = folder.fail_with(args, &format!("{{\"tokens\": {long:?}}}"));
     assert!(
-        error.contains("request 0: 129 tokens do not fit the context of 128; shorten the sequence"),
+        error.contains("row 1: 129 tokens do not fit the context of 128; shorten the sequence"),
         "{error}"
     );
     folder.put("in.jsonl", b"{\"text\": \"ok\"}\n{\"text\": \"\xff\"}\n");
@@ -119,9 +119,9 @@ fn rows_to_continue_are_checked() {
     let folder = Folder::trained();
     let args = ["generate", "--model", MODEL, "--device", "cpu"];
     for (rows, says) in [
-        ("{\"tokens\": []}", "request 0: the prompt is empty; give at least one token"),
-        ("{\"prompt\": \"\"}", "request 0: the prompt is empty; give at least one token"),
-        ("{\"tokens\": [1]}\n{\"tokens\": [4000000000]}", "request 1: token 4000000000 at position 0"),
+        ("{\"tokens\": []}", "row 1: the prompt is empty; give at least one token"),
+        ("{\"prompt\": \"\"}", "row 1: the prompt is empty; give at least one token"),
+        ("{\"tokens\": [1]}\n{\"tokens\": [4000000000]}", "row 2: token 4000000000 at position 0"),
         ("{\"text\": \"a\"}", "-:1: broken row: unknown field `text`, expected `tokens` or `prompt`"),
         ("{\"tokens\": [1], \"prompt\": \"a\"}", "row 1: give either `tokens` or `prompt`"),
     ] {

@@ -37,9 +37,10 @@ pub(crate) fn tokenise(
     })?;
     let counts = documents.counts();
     observer.note(&format!(
-        "data     {}: {} documents, {} tokens ({} rows read, {} filtered, {} empty)",
+        "data     {}: {} document{}, {} tokens ({} rows read, {} filtered, {} empty)",
         source.name,
         tokens.documents(),
+        if tokens.documents() == 1 { "" } else { "s" },
         tokens.tokens().len(),
         counts.read,
         counts.filtered,

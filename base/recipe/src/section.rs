@@ -171,6 +171,13 @@ impl<'a> Section<'a> {
         self.reading.report(spot, RecipeError::WrongType { key, expected, found, advice: None });
     }
 
+    /// Whether an unknown key of this table is nearest to `name`.
+    fn has_typo_of(&self, name: &str) -> bool {
+        let known = names_in(&self.path);
+        let mut unknown = self.entries.keys().filter(|key| !known.contains(&key.as_str()));
+        unknown.any(|key| nearest(key, &known) == Some(name))
+    }
+
     /// The value of a key or its default. Reports a required key that is absent.
     fn find(&self, name: &str) -> Option<(&'static Key, Node)> {
         let Some(key) = Table::at(&self.path).and_then(|table| table.key(name)) else {
@@ -182,6 +189,8 @@ impl<'a> Section<'a> {
             return Some((key, node.clone()));
         }
         match key.presence {
+            // A key that was meant to be this one is reported, with this name, already.
+            Presence::Required if self.has_typo_of(name) => None,
             Presence::Required => {
                 let (expected, doc) = (key.kind.describe(), key.doc);
                 self.reading.report(self.spot, RecipeError::Missing { key: self.shown(name), expected, doc });

@@ -288,6 +288,13 @@ fn unknown_keys_show_the_nearest_name_or_where_it_belongs() {
 }
 
 #[test]
+fn a_mistyped_required_key_is_one_mistake() {
+    let text = errors(&SMALLEST.replace("batch_tokens", "batch_token"));
+    assert!(text.contains("`batch_tokens`") && !text.contains("missing"), "{text}");
+    assert!(text.ends_with("r.toml: 1 mistake"), "{text}");
+}
+
+#[test]
 fn values_of_the_wrong_type_say_what_is_expected() {
     assert_snapshot!(errors(
         r#"

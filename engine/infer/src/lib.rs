@@ -17,7 +17,7 @@ pub use session::{Limits, Session};
 
 use octo_queue::QueueError;
 
-/// Why generation or scoring failed.
+/// Why generation or scoring failed. The message does not name the request: see [`InferError::request`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InferError {
@@ -25,14 +25,14 @@ pub enum InferError {
     #[error(transparent)]
     Queue(#[from] QueueError),
     /// There is nothing to continue.
-    #[error("request {request}: the prompt is empty; give at least one token (for example the bos token)")]
+    #[error("the prompt is empty; give at least one token (for example the bos token)")]
     EmptyPrompt {
         /// Index of the request.
         request: usize,
     },
     /// A token that the model does not know.
     #[error(
-        "request {request}: token {token} at position {position} is not in the model's vocabulary of {vocab}; \
+        "token {token} at position {position} is not in the model's vocabulary of {vocab}; \
          does the tokenizer belong to this model?"
     )]
     Token {
@@ -46,9 +46,7 @@ pub enum InferError {
         vocab: usize,
     },
     /// A prompt that leaves no place for a token after it.
-    #[error(
-        "request {request}: the prompt of {tokens} tokens fills the context of {context}; shorten the prompt"
-    )]
+    #[error("the prompt of {tokens} tokens fills the context of {context}; shorten the prompt")]
     NoRoom {
         /// Index of the request.
         request: usize,
@@ -58,7 +56,7 @@ pub enum InferError {
         context: usize,
     },
     /// A sequence to score with more tokens than the cache holds for one request.
-    #[error("request {request}: {tokens} tokens do not fit the context of {context}; shorten the sequence")]
+    #[error("{tokens} tokens do not fit the context of {context}; shorten the sequence")]
     TooLong {
         /// Index of the request.
         request: usize,
@@ -68,7 +66,7 @@ pub enum InferError {
         context: usize,
     },
     /// A sampling parameter outside its range.
-    #[error("request {request}: {parameter} is {value}; expected {expected}")]
+    #[error("{parameter} is {value}; expected {expected}")]
     Sampling {
         /// Index of the request.
         request: usize,
@@ -79,6 +77,20 @@ pub enum InferError {
         /// The range.
         expected: &'static str,
     },
+}
+
+impl InferError {
+    /// Index of the request at fault, from 0; `None` where the device failed.
+    pub fn request(&self) -> Option<usize> {
+        match *self {
+            InferError::Queue(_) => None,
+            InferError::EmptyPrompt { request }
+            | InferError::Token { request, .. }
+            | InferError::NoRoom { request, .. }
+            | InferError::TooLong { request, .. }
+            | InferError::Sampling { request, .. } => Some(request),
+        }
+    }
 }
 
 /// Fails unless every token is in the vocabulary.

@@ -364,33 +364,35 @@ fn requests_that_make_no_sense_are_refused_before_anything_runs() {
     let mut refused = |bad: Request| {
         let Engine { queue, net, session } = &mut engine;
         let outcome = generate(queue, net, session, &[good.clone(), bad], |_, _| panic!("something ran"));
-        outcome.unwrap_err().to_string()
+        let error = outcome.unwrap_err();
+        assert_eq!(error.request(), Some(1));
+        error.to_string()
     };
     assert_eq!(
         refused(Request { prompt: vec![], ..good.clone() }),
-        "request 1: the prompt is empty; give at least one token (for example the bos token)"
+        "the prompt is empty; give at least one token (for example the bos token)"
     );
     assert_eq!(
         refused(Request { prompt: vec![130, 131], ..good.clone() }),
-        "request 1: token 131 at position 1 is not in the model's vocabulary of 131; \
+        "token 131 at position 1 is not in the model's vocabulary of 131; \
          does the tokenizer belong to this model?"
     );
     assert_eq!(
         refused(Request { prompt: tokens(400, 1, 131), ..good.clone() }),
-        "request 1: the prompt of 400 tokens fills the context of 400; shorten the prompt"
+        "the prompt of 400 tokens fills the context of 400; shorten the prompt"
     );
     let with = |sampling| Request { sampling, ..good.clone() };
     for temperature in [-0.5, f32::NAN, f32::INFINITY] {
         let error = refused(with(Sampling { temperature, ..PLAIN }));
-        assert_eq!(error, format!("request 1: temperature is {temperature}; expected 0 or more"));
+        assert_eq!(error, format!("temperature is {temperature}; expected 0 or more"));
     }
     for top_p in [0.0, 1.5, f32::NAN] {
         let error = refused(with(Sampling { top_p, ..PLAIN }));
-        assert_eq!(error, format!("request 1: top_p is {top_p}; expected more than 0, at most 1"));
+        assert_eq!(error, format!("top_p is {top_p}; expected more than 0, at most 1"));
     }
     for min_p in [-0.5, 1.0, f32::NAN] {
         let error = refused(with(Sampling { min_p, ..PLAIN }));
-        assert_eq!(error, format!("request 1: min_p is {min_p}; expected 0 or more, less than 1"));
+        assert_eq!(error, format!("min_p is {min_p}; expected 0 or more, less than 1"));
     }
 }
 
