@@ -6,7 +6,7 @@
 use super::keys::{KeySource, Place};
 use super::rows::{GradientRow, gradient_row};
 use super::{Heads, KEYS, ROWS};
-use crate::matmul::{BLOCK, BlockProduct, Left, PackPanel, PackRows, Start};
+use crate::matmul::{BLOCK, BlockProduct, Left, PackPanels, PackRows, Start};
 use crate::reduce::sum_pairs_by;
 use crate::scratch::Scratch;
 use crate::simd::{Isa, dispatch};
@@ -136,7 +136,7 @@ impl Task<'_> {
             (self.g.dout, &mut b.douts, &mut b.v_columns, &mut b.dscores),
         ] {
             let (from, stride, left) = (from.at(row, column), from.stride(), copy.as_mut_ptr());
-            dispatch(self.isa, PackRows { from, stride, along_rows: true, rows, depth: d, out: left });
+            dispatch(self.isa, PackRows { from, stride, rows, depth: d, out: left });
             let product = BlockProduct {
                 left,
                 layout: Left::Rows,
@@ -209,20 +209,10 @@ impl Task<'_> {
 
     /// One head of some rows as panels whose rows are rows.
     fn pack(&self, from: Matrix<'_>, row: usize, rows: usize, column: usize, out: *mut f32) {
-        let panel = self.isa.panel_width();
-        for (i, offset) in (0..self.heads.head_dim).step_by(panel).enumerate() {
-            dispatch(
-                self.isa,
-                PackPanel {
-                    from: from.at(row, column + offset),
-                    stride: from.stride(),
-                    along_rows: false,
-                    cols: panel.min(self.heads.head_dim - offset),
-                    depth: rows,
-                    out: out.wrapping_add(i * panel * rows),
-                },
-            );
-        }
+        let (from, stride) = (from.at(row, column), from.stride());
+        let (cols, panel_stride) = (self.heads.head_dim, self.isa.panel_width() * rows);
+        let pack = PackPanels { from, stride, along_rows: false, cols, depth: rows, out, panel_stride };
+        dispatch(self.isa, pack);
     }
 
     /// First column of a head of the group in q.

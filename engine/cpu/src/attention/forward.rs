@@ -105,7 +105,7 @@ impl Tile<'_> {
         let column = (self.place.kv_head * self.heads.group() + head) * self.heads.head_dim;
         let (from, stride) = (self.q.at(self.row0, column), self.q.stride());
         let depth = self.heads.head_dim;
-        dispatch(self.isa, PackRows { from, stride, along_rows: true, rows: self.rows, depth, out });
+        dispatch(self.isa, PackRows { from, stride, rows: self.rows, depth, out });
     }
 
     /// scores \[rows, keys\] = q · kᵀ, not yet scaled, [`BLOCK`] elements from row to row.

@@ -2,7 +2,7 @@
 
 use super::Heads;
 use crate::Matrix;
-use crate::matmul::PackPanel;
+use crate::matmul::PackPanels;
 use crate::simd::{Isa, dispatch};
 use octo_ops::PAGE_TOKENS;
 
@@ -56,20 +56,20 @@ impl KeySource<'_> {
         count: usize,
         out: *mut f32,
     ) {
-        let panel = isa.panel_width();
-        for (i, key) in (0..count).step_by(panel).enumerate() {
-            let (from, stride) = self.at(heads, place.document, place.first_row, place.kv_head, first + key);
-            dispatch(
-                isa,
-                PackPanel {
-                    from,
-                    stride,
-                    along_rows: true,
-                    cols: panel.min(count - key),
-                    depth: heads.head_dim,
-                    out: out.wrapping_add(i * panel * heads.head_dim),
-                },
-            );
+        let panel_stride = isa.panel_width() * heads.head_dim;
+        // A page is a run of keys; packed rows are one run.
+        for run in (0..count).step_by(PAGE) {
+            let (from, stride) = self.at(heads, place.document, place.first_row, place.kv_head, first + run);
+            let pack = PackPanels {
+                from,
+                stride,
+                along_rows: true,
+                cols: PAGE.min(count - run),
+                depth: heads.head_dim,
+                out: out.wrapping_add(run * heads.head_dim),
+                panel_stride,
+            };
+            dispatch(isa, pack);
         }
     }
 
@@ -85,24 +85,18 @@ impl KeySource<'_> {
         out: *mut f32,
     ) {
         let panel = isa.panel_width();
-        for (i, column) in (0..heads.head_dim).step_by(panel).enumerate() {
-            let out = out.wrapping_add(i * panel * count);
-            // A page is a run of rows; packed rows are one run.
-            for run in (0..count).step_by(PAGE) {
-                let (from, stride) =
-                    self.at(heads, place.document, place.first_row, place.kv_head, first + run);
-                dispatch(
-                    isa,
-                    PackPanel {
-                        from: from.wrapping_add(column),
-                        stride,
-                        along_rows: false,
-                        cols: panel.min(heads.head_dim - column),
-                        depth: PAGE.min(count - run),
-                        out: out.wrapping_add(run * panel),
-                    },
-                );
-            }
+        for run in (0..count).step_by(PAGE) {
+            let (from, stride) = self.at(heads, place.document, place.first_row, place.kv_head, first + run);
+            let pack = PackPanels {
+                from,
+                stride,
+                along_rows: false,
+                cols: heads.head_dim,
+                depth: PAGE.min(count - run),
+                out: out.wrapping_add(run * panel),
+                panel_stride: panel * count,
+            };
+            dispatch(isa, pack);
         }
     }
 }

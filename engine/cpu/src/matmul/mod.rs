@@ -29,7 +29,7 @@ use half::bf16;
 use product::{Operand, Product};
 
 pub(crate) use blocking::BLOCK;
-pub(crate) use pack::{PackPanel, PackRows};
+pub(crate) use pack::{PackPanels, PackRows};
 pub(crate) use tile::{BlockProduct, Left, Start};
 
 /// A weight as models keep it, `[outputs, inputs]`.

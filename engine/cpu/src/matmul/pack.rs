@@ -1,7 +1,7 @@
 //! Copies of operands in the order the micro-kernel reads them.
 
 use super::blocking::BLOCK;
-use super::tile::panel_width;
+use super::tile::{Groups, panel_width};
 use crate::simd::{Kernel, Simd, Transpose};
 use half::bf16;
 
@@ -44,59 +44,96 @@ impl Element for bf16 {
     }
 }
 
-/// One panel of the right-hand side: `out[k, j] = from[j, k]` or `from[k, j]`, `depth` rows of
-/// [`panel_width`] columns of which `cols` are there and the rest 0.
-pub(crate) struct PackPanel<E> {
+/// Panels of the right-hand side: `out[k, j] = from[j, k]` or `from[k, j]`, `depth` rows of [`panel_width`]
+/// columns each; columns past the last one are 0.
+pub(crate) struct PackPanels<E> {
     /// Its first element.
     pub from: *const E,
     /// Elements between two rows of `from`.
     pub stride: usize,
     /// Whether the reduction runs along the rows of `from` (`from[j, k]`).
     pub along_rows: bool,
-    /// Columns there are.
+    /// Columns of all panels together.
     pub cols: usize,
     /// Terms of the reduction.
     pub depth: usize,
-    /// `depth` rows of [`panel_width`] f32.
+    /// The panels, each `depth` rows of [`panel_width`] f32.
     pub out: *mut f32,
+    /// f32 from one panel to the next.
+    pub panel_stride: usize,
 }
 
-impl<E: Element> Kernel for PackPanel<E> {
+impl<E: Element> Kernel for PackPanels<E> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let width = panel_width::<S>();
-        // SAFETY: the caller's operand and panel hold these rows and columns.
+        let whole = self.cols / width;
+        // SAFETY: the caller's operand and panels hold these rows and columns.
         unsafe {
             if self.along_rows {
-                let whole = self.cols - self.cols % 8;
-                for j in (0..whole).step_by(8) {
-                    let from = self.from.add(j * self.stride);
-                    transpose::<E, S::Eight>(from, self.stride, self.depth, self.out.add(j), width);
+                for (panel, col) in (0..self.cols).step_by(width).enumerate() {
+                    self.transposed::<S>(col, self.out.add(panel * self.panel_stride));
                 }
-                for j in whole..width {
-                    for k in 0..self.depth {
-                        let there = j < self.cols;
-                        *self.out.add(k * width + j) =
-                            if there { (*self.from.add(j * self.stride + k)).widen() } else { 0.0 };
+                return;
+            }
+            // Row by row through all panels: a row of many columns is read in one go, and its page is looked
+            // up once.
+            for k in 0..self.depth {
+                let from = self.from.add(k * self.stride);
+                let out = self.out.add(k * width);
+                for panel in 0..whole {
+                    for eight in 0..width / 8 {
+                        copy_eight(
+                            from.add(panel * width + eight * 8),
+                            out.add(panel * self.panel_stride + eight * 8),
+                        );
                     }
                 }
-            } else {
-                for k in 0..self.depth {
-                    let (from, out) = (self.from.add(k * self.stride), self.out.add(k * width));
-                    if self.cols == width {
-                        for j in 0..width {
-                            *out.add(j) = (*from.add(j)).widen();
-                        }
-                    } else {
-                        for j in 0..width {
-                            *out.add(j) = if j < self.cols { (*from.add(j)).widen() } else { 0.0 };
-                        }
+                if whole * width < self.cols {
+                    let (first, out) = (whole * width, out.add(whole * self.panel_stride));
+                    for j in 0..width {
+                        let there = first + j < self.cols;
+                        *out.add(j) = if there { (*from.add(first + j)).widen() } else { 0.0 };
                     }
                 }
             }
         }
+    }
+}
+
+impl<E: Element> PackPanels<E> {
+    /// The panel of the columns from `first` on, where they are rows of `from`.
+    #[inline(always)]
+    unsafe fn transposed<S: Simd>(&self, first: usize, out: *mut f32) {
+        let width = panel_width::<S>();
+        let cols = width.min(self.cols - first);
+        let whole = cols - cols % 8;
+        // SAFETY: the caller's operand and panels hold these rows and columns.
+        unsafe {
+            let from = self.from.add(first * self.stride);
+            for j in (0..whole).step_by(8) {
+                let from = from.add(j * self.stride);
+                transpose::<E, S::Eight>(from, self.stride, self.depth, out.add(j), width);
+            }
+            for j in whole..width {
+                for k in 0..self.depth {
+                    *out.add(k * width + j) =
+                        if j < cols { (*from.add(j * self.stride + k)).widen() } else { 0.0 };
+                }
+            }
+        }
+    }
+}
+
+/// Eight elements, all read before any is written, so that the copy is one of vectors.
+#[inline(always)]
+unsafe fn copy_eight<E: Element>(from: *const E, to: *mut f32) {
+    // SAFETY: the caller gives eight elements on both sides.
+    unsafe {
+        let elements = from.cast::<[E; 8]>().read_unaligned();
+        to.cast::<[f32; 8]>().write_unaligned(elements.map(E::widen));
     }
 }
 
@@ -151,14 +188,14 @@ unsafe fn transpose<E: Element, T: Transpose>(
     }
 }
 
-/// The left-hand side of one block: `out[r · BLOCK + k] = from[r, k]` or `from[k, r]`.
+/// The left-hand side of one block, `from[r, k]`: `out[r · BLOCK + k]`, which is [`Left::Rows`].
+///
+/// [`Left::Rows`]: super::tile::Left::Rows
 pub(crate) struct PackRows {
     /// Its first element.
     pub from: *const f32,
     /// Elements between two rows of `from`.
     pub stride: usize,
-    /// Whether the reduction runs along the rows of `from` (`from[r, k]`).
-    pub along_rows: bool,
     /// Rows of `out`.
     pub rows: usize,
     /// Terms of the reduction.
@@ -172,28 +209,79 @@ impl Kernel for PackRows {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
+        for row in 0..self.rows {
+            // SAFETY: the caller's operand and block hold these rows and columns.
+            unsafe {
+                let from = self.from.add(row * self.stride);
+                std::ptr::copy_nonoverlapping(from, self.out.add(row * BLOCK), self.depth);
+            }
+        }
+    }
+}
+
+/// The left-hand side of one block whose reduction runs down the columns, `from[k, r]`: as [`Left::Groups`].
+///
+/// [`Left::Groups`]: super::tile::Left::Groups
+pub(crate) struct PackGroups {
+    /// Its first element.
+    pub from: *const f32,
+    /// Elements between two rows of `from`.
+    pub stride: usize,
+    /// Rows of the product: columns of `from`.
+    pub rows: usize,
+    /// Terms of the reduction.
+    pub depth: usize,
+    /// `rows · depth` f32.
+    pub out: *mut f32,
+}
+
+impl Kernel for PackGroups {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Groups { count, larger, rows } = Groups::of::<S>(self.rows);
+        let split = larger * (rows + 1);
         // SAFETY: the caller's operand and block hold these rows and columns.
         unsafe {
-            if self.along_rows {
-                for row in 0..self.rows {
-                    let from = self.from.add(row * self.stride);
-                    std::ptr::copy_nonoverlapping(from, self.out.add(row * BLOCK), self.depth);
-                }
-                return;
+            self.run_of::<S>(0, larger, rows + 1);
+            self.run_of::<S>(split, count - larger, rows);
+        }
+    }
+}
+
+impl PackGroups {
+    /// `groups` groups of `count` rows each, from row `first` on.
+    #[inline(always)]
+    unsafe fn run_of<S: Simd>(&self, first: usize, groups: usize, count: usize) {
+        if groups == 0 {
+            return;
+        }
+        // SAFETY: the caller's operand and block hold these rows and columns.
+        unsafe {
+            let (from, out) = (self.from.add(first), self.out.add(first * self.depth));
+            macro_rules! by_rows {
+                ($($rows:literal)*) => {
+                    match count {
+                        $($rows if $rows <= S::TILE_ROWS => self.copy::<$rows>(from, groups, out),)*
+                        _ => debug_assert!(false, "a group of {count} rows"),
+                    }
+                };
             }
-            // Eight rows of the output at a time: they are 8 KB, and stay in the first-level cache while the
-            // terms pass.
-            let whole = (self.rows - self.rows % 8, self.depth - self.depth % 8);
-            for row in (0..whole.0).step_by(8) {
-                for k in (0..whole.1).step_by(8) {
-                    let from = self.from.add(k * self.stride + row);
-                    transpose::<f32, S::Eight>(from, self.stride, 8, self.out.add(row * BLOCK + k), BLOCK);
-                }
-            }
-            for row in 0..self.rows {
-                let first = if row < whole.0 { whole.1 } else { 0 };
-                for k in first..self.depth {
-                    *self.out.add(row * BLOCK + k) = *self.from.add(k * self.stride + row);
+            by_rows!(1 2 3 4 5 6 7 8 9 10 11 12);
+        }
+    }
+
+    /// Term by term, so that a row of `from` is read in one go.
+    #[inline(always)]
+    unsafe fn copy<const ROWS: usize>(&self, from: *const f32, groups: usize, out: *mut f32) {
+        for k in 0..self.depth {
+            for group in 0..groups {
+                // SAFETY: the caller's operand and block hold these rows and columns.
+                unsafe {
+                    let from = from.add(k * self.stride + group * ROWS).cast::<[f32; ROWS]>();
+                    let out = out.add(group * ROWS * self.depth + k * ROWS).cast::<[f32; ROWS]>();
+                    out.write_unaligned(from.read_unaligned());
                 }
             }
         }

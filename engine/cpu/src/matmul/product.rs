@@ -4,7 +4,7 @@
 use super::Tile;
 use super::blocking::{BLOCK, IN_PLACE_ROWS, NARROW_TILE_COLS, PACKED, SERIAL, TILE_COLS, TILE_ROWS};
 use super::decode::FewRows;
-use super::pack::{Element, PackPanel, PackRows};
+use super::pack::{Element, PackGroups, PackPanels, PackRows};
 use super::tile::{BlockProduct, Left, Start};
 use crate::matrix::Matrix;
 use crate::scratch::{Scratch, Shared};
@@ -95,10 +95,10 @@ impl<E: Element, F: Fn(Tile) + Sync> Product<'_, E, F> {
                 self.pack_left(isa, 0, rows, term, depth, left.as_mut_ptr());
                 for col in (0..cols).step_by(isa.panel_width()) {
                     let there = isa.panel_width().min(cols - col);
-                    self.pack_panel(isa, col0 + col, there, term, depth, panel.as_mut_ptr());
+                    self.pack_panels(isa, col0 + col, there, term, depth, panel.as_mut_ptr());
                     let out = sums.as_mut_slice()[col..].as_mut_ptr();
                     let (left, right) = (left.as_mut_ptr(), panel.as_mut_ptr());
-                    multiply(isa, left, rows, right, 1, depth, out, stride, term);
+                    self.multiply(isa, left, rows, right, 1, depth, out, stride, term);
                 }
             }
         }
@@ -123,13 +123,9 @@ impl<E: Element, F: Fn(Tile) + Sync> Product<'_, E, F> {
                 let (first, term) = (chunk + tile * width, block * BLOCK);
                 let tile_cols = width.min(cols - first);
                 let depth = BLOCK.min(terms - term);
-                for col in (0..tile_cols).step_by(isa.panel_width()) {
-                    let there = isa.panel_width().min(tile_cols - col);
-                    // SAFETY: inside the buffer; this task alone writes the panels of its tile and block.
-                    let out =
-                        unsafe { packed.get().add(tile * padded * terms + padded * term + col * depth) };
-                    self.pack_panel(isa, first + col, there, term, depth, out);
-                }
+                // SAFETY: inside the buffer; this task alone writes the panels of its tile and block.
+                let out = unsafe { packed.get().add(tile * padded * terms + padded * term) };
+                self.pack_panels(isa, first, tile_cols, term, depth, out);
             });
             for_each(tiles * row_tiles, parallel, |task| {
                 let (tile, row0) = (task / row_tiles, task % row_tiles * TILE_ROWS);
@@ -147,7 +143,7 @@ impl<E: Element, F: Fn(Tile) + Sync> Product<'_, E, F> {
                     let right = unsafe { packed.get().add(tile * padded * terms + padded * term) };
                     let panels = tile_cols.div_ceil(isa.panel_width());
                     let (left, out) = (left.as_mut_ptr(), sums.as_mut_ptr());
-                    multiply(isa, left, tile_rows, right, panels, depth, out, padded, term);
+                    self.multiply(isa, left, tile_rows, right, panels, depth, out, padded, term);
                 }
                 self.finish(row0, first, tile_rows, tile_cols, sums.as_mut_slice(), padded);
             });
@@ -157,37 +153,41 @@ impl<E: Element, F: Fn(Tile) + Sync> Product<'_, E, F> {
     /// Copies the left-hand side of one block out of its matrix, whose rows may lie so far apart that they
     /// drive each other out of the cache.
     fn pack_left(&self, isa: Isa, row: usize, rows: usize, term: usize, depth: usize, out: *mut f32) {
-        let Operand { matrix, along_rows } = self.left;
-        let (from, stride) = (self.left.at(row, term), matrix.stride());
-        dispatch(isa, PackRows { from, stride, along_rows, rows, depth, out });
+        let (from, stride) = (self.left.at(row, term), self.left.matrix.stride());
+        if self.left.along_rows {
+            dispatch(isa, PackRows { from, stride, rows, depth, out });
+        } else {
+            dispatch(isa, PackGroups { from, stride, rows, depth, out });
+        }
     }
 
-    fn pack_panel(&self, isa: Isa, col: usize, cols: usize, term: usize, depth: usize, out: *mut f32) {
+    fn pack_panels(&self, isa: Isa, col: usize, cols: usize, term: usize, depth: usize, out: *mut f32) {
         let Operand { matrix, along_rows } = self.right;
         let (from, stride) = (self.right.at(col, term), matrix.stride());
-        dispatch(isa, PackPanel { from, stride, along_rows, cols, depth, out });
+        let panel_stride = isa.panel_width() * depth;
+        dispatch(isa, PackPanels { from, stride, along_rows, cols, depth, out, panel_stride });
+    }
+
+    /// One block: `left` as [`Product::pack_left`] has laid it out, times packed panels.
+    #[allow(clippy::too_many_arguments)] // one line of a loop nest, named for its two callers
+    fn multiply(
+        &self,
+        isa: Isa,
+        left: *const f32,
+        rows: usize,
+        right: *const f32,
+        panels: usize,
+        depth: usize,
+        out: *mut f32,
+        out_stride: usize,
+        term: usize,
+    ) {
+        let layout = if self.left.along_rows { Left::Rows } else { Left::Groups };
+        let start = if term == 0 { Start::Fresh } else { Start::Add };
+        dispatch(isa, BlockProduct { left, layout, rows, right, panels, depth, out, out_stride, start });
     }
 
     fn finish(&self, row0: usize, col0: usize, rows: usize, cols: usize, sums: &mut [f32], stride: usize) {
         (self.epilogue)(Tile { row0, col0, rows, cols, data: sums, stride });
     }
-}
-
-#[allow(clippy::too_many_arguments)] // one line of a loop nest, named for its two callers
-fn multiply(
-    isa: Isa,
-    left: *const f32,
-    rows: usize,
-    right: *const f32,
-    panels: usize,
-    depth: usize,
-    out: *mut f32,
-    out_stride: usize,
-    term: usize,
-) {
-    let start = if term == 0 { Start::Fresh } else { Start::Add };
-    dispatch(
-        isa,
-        BlockProduct { left, layout: Left::Rows, rows, right, panels, depth, out, out_stride, start },
-    );
 }

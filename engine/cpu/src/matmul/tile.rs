@@ -24,6 +24,27 @@ pub(crate) enum Left {
         /// Elements between two terms.
         stride: usize,
     },
+    /// The rows of each tile of the kernel by themselves, see [`Groups`]: term `k` of row `r` of a group of
+    /// `n` rows, `first` rows after the block's first, is `left[first · depth + k · n + r]`.
+    Groups,
+}
+
+/// How the rows of a block are dealt out to tiles: evenly, for of 6 + 2 the second tile would wait for itself.
+pub(super) struct Groups {
+    /// How many there are.
+    pub count: usize,
+    /// The first so many have a row more.
+    pub larger: usize,
+    /// Rows of the others.
+    pub rows: usize,
+}
+
+impl Groups {
+    #[inline(always)]
+    pub fn of<S: Simd>(rows: usize) -> Groups {
+        let count = rows.div_ceil(S::TILE_ROWS);
+        Groups { count, larger: rows % count.max(1), rows: rows / count.max(1) }
+    }
 }
 
 /// `out[rows, panels · width] = left[rows, depth] · right[depth, panels · width]`, one chain of `depth`
@@ -60,12 +81,11 @@ impl Kernel for BlockProduct {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         debug_assert!(self.depth <= BLOCK);
-        // Rows are dealt out evenly: 8 rows are 4 + 4, not 6 + 2, whose second tile would wait for itself.
-        let groups = self.rows.div_ceil(S::TILE_ROWS);
+        let groups = Groups::of::<S>(self.rows);
         for panel in 0..self.panels {
             let mut row = 0;
-            for group in 0..groups {
-                let count = (self.rows - row).div_ceil(groups - group);
+            for group in 0..groups.count {
+                let count = groups.rows + usize::from(group < groups.larger);
                 // SAFETY: the caller's matrices hold these rows and columns.
                 unsafe { self.tile::<S>(row, count, panel) };
                 row += count;
@@ -90,6 +110,10 @@ impl BlockProduct {
                             }
                             Left::Columns { stride } => {
                                 self.chains::<S, $rows>(self.left.add(row), 1, stride, right, out);
+                            }
+                            Left::Groups => {
+                                let left = self.left.add(row * self.depth);
+                                self.chains::<S, $rows>(left, 1, $rows, right, out);
                             }
                         },)*
                         _ => debug_assert!(false, "a tile of {count} rows"),
