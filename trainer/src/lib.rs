@@ -6,11 +6,14 @@
 //!
 //! Read `run.rs` first.
 
+mod checkpoint;
 mod corpus;
 mod error;
 mod folder;
 mod metrics;
 mod observer;
+mod options;
+mod resume;
 mod run;
 mod samples;
 mod setup;
@@ -20,4 +23,5 @@ mod validation;
 pub use error::TrainError;
 pub use metrics::StepMetrics;
 pub use observer::{Observer, Outcome, ValidationOutcome};
+pub use options::{Cadence, Stop, TrainOptions};
 pub use run::train;

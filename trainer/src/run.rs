@@ -1,28 +1,40 @@
-//! A run from its recipe to its last checkpoint.
+//! A run from its recipe, or from where an earlier start left it, to its last checkpoint.
 
-use crate::folder::Folder;
+use crate::checkpoint::{self, Content, DataState, RunState, Saver, Sections, SourceState};
+use crate::folder::{self, Folder};
+use crate::resume;
 use crate::setup::{self, Named, Ready, Start};
 use crate::validation::{HeldOut, micro_batch};
-use crate::{Observer, Outcome, StepMetrics, TrainError, corpus, samples};
-use octo_model::StepReport;
-use octo_recipe::{Order as RecipeOrder, Recipe};
+use crate::{Observer, Outcome, StepMetrics, TrainError, TrainOptions, corpus, samples};
+use octo_model::{StepReport, WeightDType};
+use octo_ops::{DType, NUMERICS_VERSION};
+use octo_recipe::{ModelStart, Order as RecipeOrder, Recipe};
 use octo_rows::Split;
 use octo_shards::{Batch, BatchOptions, Batches, Order};
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// Trains as a recipe says; tells the observer as it goes.
-///
-/// Everything is opened and checked before the run's folder is made; the folder then holds the resolved
-/// recipe, `metrics.jsonl`, `samples.jsonl` and, at the end, a checkpoint.
+/// Trains as a recipe says; tells the observer as it goes. A run that is found in the recipe's folder is gone on
+/// with from its newest whole checkpoint, and ends with the same bits as one that was never stopped.
 ///
 /// # Errors
-/// Whatever is wrong with recipe, model, data or device; [`TrainError::NotFinite`] when a guard stopped it.
-pub fn train(recipe: &Recipe, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
-    Folder::check_free(recipe)?;
+/// Whatever is wrong with recipe, model, data or device, found before a new run's folder is made;
+/// [`TrainError::NotFinite`] when a guard stopped it; [`TrainError::Interrupted`] when it was asked to stop and
+/// has saved its state.
+pub fn train(
+    recipe: &Recipe,
+    options: &TrainOptions,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, TrainError> {
+    let path = &recipe.run.dir;
+    let mut held = if folder::holds_a_run(path) { Some(Folder::take(path, options)?) } else { None };
+    let found = match &held {
+        Some(_) if folder::holds_a_run(path) => resume::find(recipe, options, observer)?,
+        _ => None,
+    };
     let queue = octo_queue::open(setup::device(recipe), recipe.run.threads.map(|n| n as usize))?;
     observer.note(&format!("device   {}; forward products invariant", queue.describe().description));
-    let named = setup::open(recipe)?;
+    let named = setup::open(recipe, found)?;
     let vocab = named.config.vocab_size as usize;
     let batches = training_batches(recipe, &named, observer)?;
     let held_out = recipe
@@ -32,18 +44,36 @@ pub fn train(recipe: &Recipe, observer: &mut dyn Observer) -> Result<Outcome, Tr
         .collect::<Result<Vec<_>, _>>()?;
     let ready = setup::prepare(recipe, &named, queue)?;
     describe(recipe, &named, &ready, &batches, observer);
-    let folder = Folder::create(recipe)?;
-    Run { recipe, named, ready, batches, held_out, folder, observer, last: None }.go()
+    let folder = match held.take() {
+        Some(folder) => folder,
+        None => {
+            let folder = Folder::take(path, options)?;
+            // Another start was quicker, and is done or dead already.
+            if folder::holds_a_run(path) {
+                return Err(TrainError::StartedMeanwhile(path.clone()));
+            }
+            folder
+        }
+    };
+    Run::new(recipe, options, named, ready, batches, held_out, folder, observer)?.go()
 }
 
 struct Run<'a> {
     recipe: &'a Recipe,
+    options: &'a TrainOptions,
     named: Named,
     ready: Ready,
     batches: Batches,
     held_out: Vec<HeldOut>,
     folder: Folder,
+    saver: Saver,
     observer: &'a mut dyn Observer,
+    /// Steps done when this start began.
+    first: u64,
+    /// Steps of the newest checkpoint.
+    saved: Option<u64>,
+    /// When that was.
+    saved_at: Instant,
     /// Loss of the last step known.
     last: Option<f64>,
 }
@@ -56,17 +86,56 @@ struct Pending {
     data: Vec<Batch>,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    #[allow(clippy::too_many_arguments, reason = "what `train` has opened, once")]
+    fn new(
+        recipe: &'a Recipe,
+        options: &'a TrainOptions,
+        named: Named,
+        ready: Ready,
+        batches: Batches,
+        held_out: Vec<HeldOut>,
+        mut folder: Folder,
+        observer: &'a mut dyn Observer,
+    ) -> Result<Run<'a>, TrainError> {
+        let checkpoint = match &named.start {
+            Start::Resume(_, checkpoint) => Some(checkpoint),
+            _ => None,
+        };
+        let first = resume::go_back(&mut folder, checkpoint, &batches, &recipe.stage.source)?;
+        folder.begin(recipe, &resume::start(recipe, options, checkpoint))?;
+        let (saver, why) =
+            Saver::new(options.fs, &folder.checkpoints(), options.cadence.keep, &ready.trainer)?;
+        if let Some(why) = why {
+            observer.note(&why);
+        }
+        Ok(Run {
+            recipe,
+            options,
+            ready,
+            batches,
+            held_out,
+            folder,
+            saver,
+            observer,
+            first,
+            saved: checkpoint.map(|c| c.run.step),
+            saved_at: Instant::now(),
+            last: None,
+            named,
+        })
+    }
+
     fn go(mut self) -> Result<Outcome, TrainError> {
-        let schedule = self.recipe.stage.schedule;
-        let micro_batches = self.batches.micro_batches();
         let mut pending: Option<Pending> = None;
-        for step in 0..schedule.steps {
+        for step in self.first..self.recipe.stage.schedule.steps {
             let began = Instant::now();
-            let data: Vec<Batch> = (0..micro_batches).map(|m| self.batches.batch(step, m)).collect();
-            let views: Vec<_> = data.iter().map(micro_batch).collect();
-            let lr = schedule.lr(step);
-            let report = self.ready.trainer.step(&mut self.ready.queue, lr, &views)?;
+            let micro_batches = 0..self.batches.micro_batches();
+            let data: Vec<Batch> = micro_batches.map(|m| self.batches.batch(step, m)).collect();
+            let lr = self.recipe.stage.schedule.lr(step);
+            let Some(report) = self.step(lr, &data)? else {
+                return Err(self.interrupted(step, pending));
+            };
             if let (Some(before), Some(report)) = (pending.take(), report) {
                 self.tell(before, report, BTreeMap::new())?;
             }
@@ -76,15 +145,46 @@ impl Run<'_> {
             } else {
                 pending = Some(now);
             }
+            if !self.saver.is_writing() {
+                self.saver.wait()?;
+            }
         }
         self.end()
+    }
+
+    /// One optimizer step, and the report of the one before it; `None` where the run was asked to stop first.
+    fn step(&mut self, lr: f64, data: &[Batch]) -> Result<Option<Option<StepReport>>, TrainError> {
+        let Ready { queue, trainer, .. } = &mut self.ready;
+        trainer.begin(queue, lr, data.iter().map(|batch| batch.targets).sum())?;
+        for (i, batch) in data.iter().enumerate() {
+            if self.options.stop.is_asked_for() {
+                return Ok(None);
+            }
+            trainer.pass(queue, i, &micro_batch(batch))?;
+        }
+        Ok(Some(trainer.update(queue)?))
+    }
+
+    /// Saves what is done, and says so.
+    fn interrupted(&mut self, done: u64, pending: Option<Pending>) -> TrainError {
+        let save = |run: &mut Run<'_>| -> Result<(), TrainError> {
+            if let (Some(before), Some(report)) = (pending, run.ready.trainer.finish(&mut run.ready.queue)?) {
+                run.tell(before, report, BTreeMap::new())?;
+            }
+            run.save(done)?;
+            run.saver.wait().map(|_| ())
+        };
+        match save(self) {
+            Ok(()) => TrainError::Interrupted { step: done, steps: self.recipe.stage.schedule.steps },
+            Err(error) => error,
+        }
     }
 
     /// Whether something is measured, drawn or written after this step, so that its figures are waited for.
     fn has_a_break_after(&self, step: u64) -> bool {
         let last = step + 1 == self.recipe.stage.schedule.steps;
         let validates = self.held_out.iter().any(|set| (step + 1).is_multiple_of(set.every_steps));
-        last || validates || self.samples_after(step)
+        last || validates || self.samples_after(step) || self.saves_after(step)
     }
 
     fn samples_after(&self, step: u64) -> bool {
@@ -92,7 +192,18 @@ impl Run<'_> {
         self.recipe.samples.as_ref().is_some_and(|s| last || (step + 1).is_multiple_of(s.every_steps))
     }
 
-    /// Ends a step: its figures, held-out losses, samples.
+    fn saves_after(&self, step: u64) -> bool {
+        let (c, tokens) = (&self.options.cadence, self.recipe.stage.batch_tokens);
+        let last = step + 1 == self.recipe.stage.schedule.steps;
+        let by_steps = c.every_steps.is_some_and(|every| (step + 1).is_multiple_of(every));
+        let by_tokens =
+            c.every_tokens.is_some_and(|every| (step + 1) * tokens / every != step * tokens / every);
+        let minutes = |every: f64| self.saved_at.elapsed() >= Duration::from_secs_f64(every * 60.0);
+        let by_time = c.every_minutes.is_some_and(minutes) && !self.saver.is_writing();
+        last || by_steps || by_tokens || by_time
+    }
+
+    /// Ends a step: its figures, held-out losses, samples, a checkpoint.
     fn pause(&mut self, step: Pending) -> Result<(), TrainError> {
         let Some(report) = self.ready.trainer.finish(&mut self.ready.queue)? else { return Ok(()) };
         let number = step.step;
@@ -107,8 +218,53 @@ impl Run<'_> {
                 }
             }
         }
+        let saves = self.saves_after(number);
         self.tell(step, report, validation)?;
-        if self.samples_after(number) { self.sample(number + 1) } else { Ok(()) }
+        if self.samples_after(number) {
+            self.sample(number + 1)?;
+        }
+        if saves { self.save(number + 1) } else { Ok(()) }
+    }
+
+    /// Begins to save the state after so many steps, unless it lies in a checkpoint already.
+    fn save(&mut self, done: u64) -> Result<(), TrainError> {
+        if self.saved == Some(done) {
+            return Ok(());
+        }
+        let Ready { queue, trainer, .. } = &mut self.ready;
+        let dtype = trainer.net().weights.dtype;
+        let mut sections = Sections::default();
+        sections.put(
+            "run",
+            &RunState {
+                version: RunState::VERSION,
+                numerics: NUMERICS_VERSION,
+                step: done,
+                updates: trainer.updates(),
+                consumed_tokens: done * self.recipe.stage.batch_tokens,
+                weights: if dtype == DType::Bf16 { "bf16" } else { "f32" }.to_owned(),
+                recipe: self.recipe.content_hash(),
+            },
+        )?;
+        let source = SourceState {
+            content_hash: format!("{:032x}", self.batches.source().content_hash()),
+            position: self.batches.position(done),
+        };
+        let sources = BTreeMap::from([(self.recipe.stage.source.clone(), source)]);
+        sections.put("data", &DataState { sources })?;
+        sections.put("logs", &self.folder.logs()?)?;
+        let content = Content {
+            step: done,
+            config: trainer.net().config.clone(),
+            companions: self.named.companions.clone(),
+            card: card(done, self.recipe),
+            recipe: self.recipe.to_toml(),
+            sections,
+            dtype: if dtype == DType::Bf16 { WeightDType::Bf16 } else { WeightDType::F32 },
+        };
+        self.saver.save(queue, trainer, content)?;
+        (self.saved, self.saved_at) = (Some(done), Instant::now());
+        Ok(())
     }
 
     /// Writes a step's figures, or stops the run where they are not finite.
@@ -170,17 +326,19 @@ impl Run<'_> {
 
     fn end(mut self) -> Result<Outcome, TrainError> {
         let steps = self.recipe.stage.schedule.steps;
-        let model = self.folder.checkpoint(
-            steps,
-            &mut self.ready.queue,
-            &self.ready.trainer,
-            &self.named.tokenizer,
-            self.recipe,
-        )?;
+        if self.first >= steps {
+            // Nothing was left to do: the summary of what there is.
+            for set in &mut self.held_out {
+                set.measure(&mut self.ready.queue, &mut self.ready.trainer)?;
+            }
+        }
+        self.save(steps)?;
+        self.saver.wait()?;
         let train = self.batches.source().tokens();
         let vocab = self.named.config.vocab_size as usize;
         let validation = self.held_out.iter().map(|set| set.outcome(train, vocab)).collect();
-        Ok(Outcome { steps, last_loss: self.last.unwrap_or(f64::NAN), validation, model })
+        let model = self.folder.checkpoints().join(checkpoint::name(steps)).join("model");
+        Ok(Outcome { steps, last_loss: self.last, validation, model })
     }
 }
 
@@ -215,6 +373,7 @@ fn describe(recipe: &Recipe, named: &Named, ready: &Ready, batches: &Batches, ob
     let from = match named.start {
         Start::Directory(_) => "a directory's weights",
         Start::Random => "random weights",
+        Start::Resume(..) => "the run's checkpoint",
     };
     observer.note(&format!(
         "model    {:?}, {} parameters in {}, {} layers of {}, from {from}",
@@ -240,4 +399,20 @@ fn describe(recipe: &Recipe, named: &Named, ready: &Ready, batches: &Batches, ob
         batches.passes(stage.schedule.steps),
         stage.source,
     ));
+}
+
+/// The model's README: what it came from.
+fn card(step: u64, recipe: &Recipe) -> String {
+    let base = match &recipe.model.start {
+        ModelStart::From(path) => {
+            path.file_name().map_or_else(|| "a directory".into(), |name| name.to_string_lossy().into_owned())
+        }
+        _ => "random weights".into(),
+    };
+    format!(
+        "# A model trained by octo-engine\n\n\
+         - started from: {base}\n- optimizer steps: {step}\n- tokens: {}\n- recipe: {}\n",
+        step * recipe.stage.batch_tokens,
+        recipe.content_hash(),
+    )
 }

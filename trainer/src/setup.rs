@@ -1,14 +1,17 @@
 //! From a recipe to a model on a device: tokenizer, weights, programs, a session for samples.
 
 use crate::TrainError;
+use crate::checkpoint::Checkpoint;
 use crate::error::count;
 use octo_infer::{Limits, Session};
+use octo_model::hf::{Companions, ParamFiles};
 use octo_model::{AdamWConfig, ModelConfig, ModelDir, Net, Shape, Trainer, WeightDType};
 use octo_ops::DType;
 use octo_queue::{DeviceKind, Queue};
 use octo_recipe::{Device, ModelStart, Recipe, Weights as WeightsChoice};
 use octo_text::Tokenizer;
 use serde_json::Value;
+use std::sync::Arc;
 
 /// Where the weights of a run begin.
 pub(crate) enum Start {
@@ -16,6 +19,8 @@ pub(crate) enum Start {
     Directory(Box<ModelDir>),
     /// Random ones.
     Random,
+    /// Those of the run's own checkpoint, with everything beside them.
+    Resume(Box<ModelDir>, Checkpoint),
 }
 
 /// What a recipe names, opened but not yet on a device.
@@ -23,6 +28,8 @@ pub(crate) struct Named {
     pub config: ModelConfig,
     pub start: Start,
     pub tokenizer: Tokenizer,
+    /// What goes beside the weights of every checkpoint.
+    pub companions: Arc<Companions>,
 }
 
 /// A model ready to be trained.
@@ -33,21 +40,40 @@ pub(crate) struct Ready {
     pub session: Option<Session>,
 }
 
-/// Opens the model and tokenizer of a recipe and holds them against each other.
-pub(crate) fn open(recipe: &Recipe) -> Result<Named, TrainError> {
-    let (mut config, start, own_tokenizer) = match &recipe.model.start {
-        ModelStart::From(path) => {
+/// Opens the model and tokenizer of a recipe, or of the checkpoint that the run goes on from, and holds them
+/// against each other.
+pub(crate) fn open(recipe: &Recipe, checkpoint: Option<Checkpoint>) -> Result<Named, TrainError> {
+    let (mut config, start, own_tokenizer) = match (checkpoint, &recipe.model.start) {
+        (Some(checkpoint), _) => {
+            let path = checkpoint.model();
+            let dir = ModelDir::open(&path)?;
+            (dir.config().clone(), Start::Resume(Box::new(dir), checkpoint), Some(path))
+        }
+        (None, ModelStart::From(path)) => {
             let dir = ModelDir::open(path)?;
             (dir.config().clone(), Start::Directory(Box::new(dir)), Some(path.clone()))
         }
-        ModelStart::ConfigFile(path) => (ModelConfig::load(path)?, Start::Random, None),
-        ModelStart::Config(keys) => {
+        (None, ModelStart::ConfigFile(path)) => (ModelConfig::load(path)?, Start::Random, None),
+        (None, ModelStart::Config(keys)) => {
             let value = Value::Object(keys.clone());
             (ModelConfig::from_value(value, "the recipe's model.config")?, Start::Random, None)
         }
     };
-    let path = recipe.model.tokenizer.clone().or(own_tokenizer).unwrap_or_default();
-    let tokenizer = Tokenizer::load(&path)?;
+    let resumes = matches!(start, Start::Resume(..));
+    let given = recipe.model.tokenizer.clone().filter(|_| !resumes);
+    let companions = match (&own_tokenizer, &given) {
+        // A model keeps everything that came with it: chat template, generation config, vocabulary files.
+        (Some(path), None) => Some(Companions::of(path)?),
+        _ => None,
+    };
+    let tokenizer = Tokenizer::load(&given.or(own_tokenizer).unwrap_or_default())?;
+    let companions = companions.unwrap_or_else(|| {
+        let own = Companions::default().with("tokenizer.json", tokenizer.json());
+        match tokenizer.config_json() {
+            Some(json) => own.with("tokenizer_config.json", json),
+            None => own,
+        }
+    });
     let vocab = config.vocab_size as usize;
     if tokenizer.vocab_size() > vocab {
         return Err(TrainError::Vocabulary { tokens: tokenizer.vocab_size(), vocab });
@@ -61,12 +87,15 @@ pub(crate) fn open(recipe: &Recipe) -> Result<Named, TrainError> {
         let eos: Vec<u32> = tokenizer.eos_id().into_iter().collect();
         config.set_special_tokens(tokenizer.bos_id(), &eos);
     }
-    Ok(Named { config, start, tokenizer })
+    Ok(Named { config, start, tokenizer, companions: Arc::new(companions) })
 }
 
-/// The dtype of the weights: `auto` is that of the directory on the CPU, f32 for random starts.
+/// The dtype of the weights: `auto` is that of the directory on the CPU, f32 for random starts. A run keeps the
+/// one it began with.
 pub(crate) fn weight_dtype(recipe: &Recipe, start: &Start) -> DType {
     match (recipe.model.weights, start) {
+        (_, Start::Resume(_, checkpoint)) if checkpoint.run.weights == "bf16" => DType::Bf16,
+        (_, Start::Resume(..)) => DType::F32,
         (WeightsChoice::F32, _) | (WeightsChoice::Auto, Start::Random) => DType::F32,
         (WeightsChoice::Bf16, _) => DType::Bf16,
         (WeightsChoice::Auto, Start::Directory(dir)) => match dir.weights().narrowest_dtype() {
@@ -111,13 +140,30 @@ pub(crate) fn prepare(recipe: &Recipe, named: &Named, mut queue: Queue) -> Resul
     };
     let tokens = count("micro_batch_tokens", stage.micro_batch_tokens)?;
     // Every token may be a document of its own.
-    let trainer = Trainer::new(&mut queue, net, optimizer, Shape { tokens, documents: tokens })?;
+    let mut trainer = Trainer::new(&mut queue, net, optimizer, Shape { tokens, documents: tokens })?;
     queue.seal();
     match &named.start {
+        Start::Resume(dir, checkpoint) => restore(&mut queue, &mut trainer, dir, checkpoint)?,
         Start::Directory(dir) => trainer.net().load(&mut queue, dir.weights(), trainer.remainder())?,
         Start::Random => trainer.net().randomise(&mut queue, recipe.run.seed, trainer.remainder())?,
     }
     Ok(Ready { queue, trainer, session })
+}
+
+/// Takes up the state of a checkpoint.
+fn restore(
+    queue: &mut Queue,
+    trainer: &mut Trainer,
+    dir: &ModelDir,
+    checkpoint: &Checkpoint,
+) -> Result<(), TrainError> {
+    let state = checkpoint.state();
+    let open = |stem| ParamFiles::open(&state, stem, trainer.net().params.clone());
+    let moments = [open("moment1")?, open("moment2")?];
+    let masters = trainer.remainder().map(|_| open("masters")).transpose()?;
+    let masters = masters.as_ref().unwrap_or(dir.weights());
+    let [first, second] = &moments;
+    Ok(trainer.restore(queue, masters, [first, second], checkpoint.run.updates)?)
 }
 
 /// Tokens that a sample may have, prompt included.
