@@ -16,6 +16,9 @@ pub enum TrainError {
     /// The folder already holds a run.
     #[error("{path} already holds a run; give another `run.dir`, or move the folder away", path = .0.display())]
     RunExists(PathBuf),
+    /// A recipe of more than the trainer does.
+    #[error("the trainer takes one stage with one source so far; train each stage by a recipe of its own")]
+    SeveralStages,
     /// The stage trains on a source that the recipe does not have.
     #[error("the stage's source `{0}` is not among data.sources")]
     NoSource(String),

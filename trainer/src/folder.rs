@@ -129,7 +129,7 @@ fn card(step: u64, recipe: &Recipe) -> String {
     format!(
         "# A model trained by octo-engine\n\n\
          - started from: {base}\n- optimizer steps: {step}\n- tokens: {}\n- recipe: {}\n",
-        step * recipe.stage.batch_tokens,
+        step * recipe.stages[0].batch_tokens,
         recipe.content_hash(),
     )
 }

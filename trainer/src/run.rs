@@ -19,6 +19,9 @@ use std::time::Instant;
 /// # Errors
 /// Whatever is wrong with recipe, model, data or device; [`TrainError::NotFinite`] when a guard stopped it.
 pub fn train(recipe: &Recipe, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
+    if recipe.stages.len() != 1 || recipe.stages[0].mixture.len() != 1 {
+        return Err(TrainError::SeveralStages);
+    }
     Folder::check_free(recipe)?;
     let queue = octo_queue::open(setup::device(recipe), recipe.run.threads.map(|n| n as usize))?;
     observer.note(&format!("device   {}; forward products invariant", queue.describe().description));
@@ -58,7 +61,7 @@ struct Pending {
 
 impl Run<'_> {
     fn go(mut self) -> Result<Outcome, TrainError> {
-        let schedule = self.recipe.stage.schedule;
+        let schedule = self.recipe.stages[0].schedule;
         let micro_batches = self.batches.micro_batches();
         let mut pending: Option<Pending> = None;
         for step in 0..schedule.steps {
@@ -82,13 +85,13 @@ impl Run<'_> {
 
     /// Whether something is measured, drawn or written after this step, so that its figures are waited for.
     fn has_a_break_after(&self, step: u64) -> bool {
-        let last = step + 1 == self.recipe.stage.schedule.steps;
+        let last = step + 1 == self.recipe.stages[0].schedule.steps;
         let validates = self.held_out.iter().any(|set| (step + 1).is_multiple_of(set.every_steps));
         last || validates || self.samples_after(step)
     }
 
     fn samples_after(&self, step: u64) -> bool {
-        let last = step + 1 == self.recipe.stage.schedule.steps;
+        let last = step + 1 == self.recipe.stages[0].schedule.steps;
         self.recipe.samples.as_ref().is_some_and(|s| last || (step + 1).is_multiple_of(s.every_steps))
     }
 
@@ -96,7 +99,7 @@ impl Run<'_> {
     fn pause(&mut self, step: Pending) -> Result<(), TrainError> {
         let Some(report) = self.ready.trainer.finish(&mut self.ready.queue)? else { return Ok(()) };
         let number = step.step;
-        let last = number + 1 == self.recipe.stage.schedule.steps;
+        let last = number + 1 == self.recipe.stages[0].schedule.steps;
         let mut validation = BTreeMap::new();
         if !report.halted {
             for set in &mut self.held_out {
@@ -126,7 +129,7 @@ impl Run<'_> {
                 documents: self.documents(&step.data),
             });
         }
-        let stage = &self.recipe.stage;
+        let stage = &self.recipe.stages[0];
         let metrics = StepMetrics {
             step: step.step + 1,
             total_steps: stage.schedule.steps,
@@ -169,7 +172,7 @@ impl Run<'_> {
     }
 
     fn end(mut self) -> Result<Outcome, TrainError> {
-        let steps = self.recipe.stage.schedule.steps;
+        let steps = self.recipe.stages[0].schedule.steps;
         let model = self.folder.checkpoint(
             steps,
             &mut self.ready.queue,
@@ -189,9 +192,10 @@ fn training_batches(
     named: &Named,
     observer: &mut dyn Observer,
 ) -> Result<Batches, TrainError> {
-    let stage = &recipe.stage;
+    let stage = &recipe.stages[0];
+    let name = &stage.mixture[0].source;
     // A checked recipe has the source its stage names.
-    let source = recipe.source().ok_or_else(|| TrainError::NoSource(stage.source.clone()))?;
+    let source = recipe.source(name).ok_or_else(|| TrainError::NoSource(name.clone()))?;
     let vocab = named.config.vocab_size as usize;
     let tokens = corpus::tokenise(source, Split::Train, &named.tokenizer, vocab, observer)?;
     let options = BatchOptions {
@@ -211,7 +215,7 @@ fn training_batches(
 
 /// The head of a run.
 fn describe(recipe: &Recipe, named: &Named, ready: &Ready, batches: &Batches, observer: &mut dyn Observer) {
-    let (c, net, stage) = (&named.config, ready.trainer.net(), &recipe.stage);
+    let (c, net, stage) = (&named.config, ready.trainer.net(), &recipe.stages[0]);
     let from = match named.start {
         Start::Directory(_) => "a directory's weights",
         Start::Random => "random weights",
@@ -238,6 +242,6 @@ fn describe(recipe: &Recipe, named: &Named, ready: &Ready, batches: &Batches, ob
         batches.micro_batches(),
         stage.micro_batch_tokens,
         batches.passes(stage.schedule.steps),
-        stage.source,
+        stage.mixture[0].source,
     ));
 }

@@ -52,7 +52,7 @@ pub(crate) fn open(recipe: &Recipe) -> Result<Named, TrainError> {
     if tokenizer.vocab_size() > vocab {
         return Err(TrainError::Vocabulary { tokens: tokenizer.vocab_size(), vocab });
     }
-    let sequence_length = recipe.stage.sequence_length;
+    let sequence_length = recipe.stages[0].sequence_length;
     if sequence_length > u64::from(config.max_position_embeddings) {
         let positions = config.max_position_embeddings;
         return Err(TrainError::Positions { sequence_length, positions });
@@ -88,7 +88,7 @@ pub(crate) fn device(recipe: &Recipe) -> DeviceKind {
 
 /// Allocates everything a run needs on the queue, fills the weights, captures the programs.
 pub(crate) fn prepare(recipe: &Recipe, named: &Named, mut queue: Queue) -> Result<Ready, TrainError> {
-    let stage = &recipe.stage;
+    let stage = &recipe.stages[0];
     let positions = count("sequence_length", stage.sequence_length)?;
     let samples = sample_context(recipe, &named.config);
     let dtype = weight_dtype(recipe, &named.start);

@@ -28,7 +28,7 @@ impl HeldOut {
         observer: &mut dyn Observer,
     ) -> Result<HeldOut, TrainError> {
         let tokens = corpus::tokenise(&validation.source, Split::HeldOut, tokenizer, vocab_size, observer)?;
-        let stage = &recipe.stage;
+        let stage = &recipe.stages[0];
         let sequences = (stage.micro_batch_tokens / stage.sequence_length) as usize;
         let sequence_length = stage.sequence_length as usize;
         let all = EvaluationBatches::new(tokens, sequence_length, sequences, stage.document_mask)?;
