@@ -43,19 +43,6 @@ pub enum TrainError {
         /// How many.
         damaged: usize,
     },
-    /// The program computes other bits than when the run was saved.
-    #[error(
-        "{path}: saved under numerics version {then}, this program has version {now}, so the run would go on \
-         with other roundings; --accept-change numerics_version allows that", path = .path.display()
-    )]
-    Numerics {
-        /// The run's folder.
-        path: PathBuf,
-        /// The version it was saved under.
-        then: u32,
-        /// This program's.
-        now: u32,
-    },
     /// A source no longer holds what the run has trained on.
     #[error("source `{name}` does not hold what it held when the run was saved; give it back its content")]
     SourceChanged {
@@ -78,6 +65,32 @@ pub enum TrainError {
     /// The thread that writes checkpoints panicked.
     #[error("the checkpoint writer broke down (a bug in octo-engine: please report it)")]
     SaverDied,
+    /// The recipe differs from the run's so far in what may not change, or not unasked.
+    #[error(transparent)]
+    Refused(#[from] octo_recipe::Refused),
+    /// The recipe of the run so far cannot be read.
+    #[error(transparent)]
+    Recipe(#[from] octo_recipe::RecipeErrors),
+    /// A recipe of more than the trainer does.
+    #[error("the trainer takes one source a stage so far; give each stage one source")]
+    SeveralSources,
+    /// A branch is to take the optimizer's state along from where there is none.
+    #[error(
+        "{path}: there is no optimizer state beside this model; set model.optimizer_state = \"fresh\", or give a \
+         folder checkpoints/step-… of a run", path = .path.display()
+    )]
+    NoOptimizerState {
+        /// The model.
+        path: PathBuf,
+    },
+    /// Stages of one run differ in what a device holds.
+    #[error("stages `{first}` and `{other}` have micro-batches of different size; give them the same")]
+    MicroBatches {
+        /// The first stage.
+        first: String,
+        /// The other.
+        other: String,
+    },
     /// The stage trains on a source that the recipe does not have.
     #[error("the stage's source `{0}` is not among data.sources")]
     NoSource(String),

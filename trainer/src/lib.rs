@@ -17,11 +17,12 @@ mod resume;
 mod run;
 mod samples;
 mod setup;
+mod stream;
 mod unigram;
 mod validation;
 
 pub use error::TrainError;
 pub use metrics::StepMetrics;
 pub use observer::{Observer, Outcome, ValidationOutcome};
-pub use options::{Cadence, Stop, TrainOptions};
+pub use options::{Stop, TrainOptions};
 pub use run::train;

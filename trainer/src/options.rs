@@ -19,21 +19,6 @@ pub struct TrainOptions {
     pub stop: Stop,
     /// The disk.
     pub fs: &'static dyn Fs,
-    /// When checkpoints are written.
-    pub cadence: Cadence,
-}
-
-/// When checkpoints are written, beside the last step.
-#[derive(Clone, Copy, Debug)]
-pub struct Cadence {
-    /// Minutes between two.
-    pub every_minutes: Option<f64>,
-    /// Steps between two.
-    pub every_steps: Option<u64>,
-    /// Tokens between two.
-    pub every_tokens: Option<u64>,
-    /// How many of the newest stay.
-    pub keep: usize,
 }
 
 impl Default for TrainOptions {
@@ -45,7 +30,6 @@ impl Default for TrainOptions {
             job: None,
             stop: Stop::default(),
             fs: &Disk,
-            cadence: Cadence { every_minutes: Some(30.0), every_steps: std::env::var("TMP_EVERY").ok().and_then(|v| v.parse().ok()), every_tokens: None, keep: 3 },
         }
     }
 }

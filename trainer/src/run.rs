@@ -1,16 +1,16 @@
 //! A run from its recipe, or from where an earlier start left it, to its last checkpoint.
 
-use crate::checkpoint::{self, Content, DataState, RunState, Saver, Sections, SourceState};
+use crate::checkpoint::{self, Content, RunState, Saver, Sections};
 use crate::folder::{self, Folder};
 use crate::resume;
 use crate::setup::{self, Named, Ready, Start};
+use crate::stream::{Before, Stream};
 use crate::validation::{HeldOut, micro_batch};
-use crate::{Observer, Outcome, StepMetrics, TrainError, TrainOptions, corpus, samples};
+use crate::{Observer, Outcome, StepMetrics, TrainError, TrainOptions, samples};
 use octo_model::{StepReport, WeightDType};
 use octo_ops::{DType, NUMERICS_VERSION};
-use octo_recipe::{ModelStart, Order as RecipeOrder, Recipe};
-use octo_rows::Split;
-use octo_shards::{Batch, BatchOptions, Batches, Order};
+use octo_recipe::{ModelStart, Recipe};
+use octo_shards::Batch;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -28,22 +28,37 @@ pub fn train(
 ) -> Result<Outcome, TrainError> {
     let path = &recipe.run.dir;
     let mut held = if folder::holds_a_run(path) { Some(Folder::take(path, options)?) } else { None };
+    let mut recipe = recipe.clone();
     let found = match &held {
-        Some(_) if folder::holds_a_run(path) => resume::find(recipe, options, observer)?,
+        // Unless it was just set aside.
+        Some(_) if folder::holds_a_run(path) => resume::find(&mut recipe, options, observer)?,
         _ => None,
     };
+    let recipe = &recipe;
     let queue = octo_queue::open(setup::device(recipe), recipe.run.threads.map(|n| n as usize))?;
     observer.note(&format!("device   {}; forward products invariant", queue.describe().description));
     let named = setup::open(recipe, found)?;
     let vocab = named.config.vocab_size as usize;
-    let batches = training_batches(recipe, &named, observer)?;
+    let before = match &named.start {
+        Start::Resume(_, checkpoint) | Start::Branch(_, checkpoint) => Some(checkpoint.data()?),
+        Start::Directory(_) | Start::Random => None,
+    };
+    let before = match (&named.start, &before) {
+        (Start::Resume(..), Some(state)) => Before::Run(state),
+        (_, Some(state)) => Before::Branch(state),
+        _ => Before::Nothing,
+    };
+    let stream = Stream::open(recipe, &named, before, observer)?;
+    if let Before::Run(then) = before {
+        stream.check(then)?;
+    }
     let held_out = recipe
         .validation
         .iter()
         .map(|v| HeldOut::prepare(v, recipe, &named.tokenizer, vocab, observer))
         .collect::<Result<Vec<_>, _>>()?;
     let ready = setup::prepare(recipe, &named, queue)?;
-    describe(recipe, &named, &ready, &batches, observer);
+    describe(recipe, &named, &ready, &stream, observer);
     let folder = match held.take() {
         Some(folder) => folder,
         None => {
@@ -55,7 +70,7 @@ pub fn train(
             folder
         }
     };
-    Run::new(recipe, options, named, ready, batches, held_out, folder, observer)?.go()
+    Run::new(recipe, options, named, ready, stream, held_out, folder, observer)?.go()
 }
 
 struct Run<'a> {
@@ -63,7 +78,7 @@ struct Run<'a> {
     options: &'a TrainOptions,
     named: Named,
     ready: Ready,
-    batches: Batches,
+    stream: Stream,
     held_out: Vec<HeldOut>,
     folder: Folder,
     saver: Saver,
@@ -74,6 +89,8 @@ struct Run<'a> {
     saved: Option<u64>,
     /// When that was.
     saved_at: Instant,
+    /// Steps left out because their loss or gradient was not finite.
+    skipped: u64,
     /// Loss of the last step known.
     last: Option<f64>,
 }
@@ -93,7 +110,7 @@ impl<'a> Run<'a> {
         options: &'a TrainOptions,
         named: Named,
         ready: Ready,
-        batches: Batches,
+        stream: Stream,
         held_out: Vec<HeldOut>,
         mut folder: Folder,
         observer: &'a mut dyn Observer,
@@ -102,10 +119,10 @@ impl<'a> Run<'a> {
             Start::Resume(_, checkpoint) => Some(checkpoint),
             _ => None,
         };
-        let first = resume::go_back(&mut folder, checkpoint, &batches, &recipe.stage.source)?;
+        let first = resume::go_back(&mut folder, checkpoint)?;
         folder.begin(recipe, &resume::start(recipe, options, checkpoint))?;
         let (saver, why) =
-            Saver::new(options.fs, &folder.checkpoints(), options.cadence.keep, &ready.trainer)?;
+            Saver::new(options.fs, &folder.checkpoints(), recipe.checkpoints.keep as usize, &ready.trainer)?;
         if let Some(why) = why {
             observer.note(&why);
         }
@@ -113,7 +130,7 @@ impl<'a> Run<'a> {
             recipe,
             options,
             ready,
-            batches,
+            stream,
             held_out,
             folder,
             saver,
@@ -121,6 +138,7 @@ impl<'a> Run<'a> {
             first,
             saved: checkpoint.map(|c| c.run.step),
             saved_at: Instant::now(),
+            skipped: checkpoint.map_or(0, |c| c.run.skipped),
             last: None,
             named,
         })
@@ -128,11 +146,10 @@ impl<'a> Run<'a> {
 
     fn go(mut self) -> Result<Outcome, TrainError> {
         let mut pending: Option<Pending> = None;
-        for step in self.first..self.recipe.stage.schedule.steps {
+        for step in self.first..self.recipe.total_steps() {
             let began = Instant::now();
-            let micro_batches = 0..self.batches.micro_batches();
-            let data: Vec<Batch> = micro_batches.map(|m| self.batches.batch(step, m)).collect();
-            let lr = self.recipe.stage.schedule.lr(step);
+            let data = self.stream.step(step);
+            let lr = self.recipe.lr(step);
             let Some(report) = self.step(lr, &data)? else {
                 return Err(self.interrupted(step, pending));
             };
@@ -175,39 +192,44 @@ impl<'a> Run<'a> {
             run.saver.wait().map(|_| ())
         };
         match save(self) {
-            Ok(()) => TrainError::Interrupted { step: done, steps: self.recipe.stage.schedule.steps },
+            Ok(()) => TrainError::Interrupted { step: done, steps: self.recipe.total_steps() },
             Err(error) => error,
         }
     }
 
     /// Whether something is measured, drawn or written after this step, so that its figures are waited for.
     fn has_a_break_after(&self, step: u64) -> bool {
-        let last = step + 1 == self.recipe.stage.schedule.steps;
+        let last = step + 1 == self.recipe.total_steps();
         let validates = self.held_out.iter().any(|set| (step + 1).is_multiple_of(set.every_steps));
         last || validates || self.samples_after(step) || self.saves_after(step)
     }
 
     fn samples_after(&self, step: u64) -> bool {
-        let last = step + 1 == self.recipe.stage.schedule.steps;
+        let last = step + 1 == self.recipe.total_steps();
         self.recipe.samples.as_ref().is_some_and(|s| last || (step + 1).is_multiple_of(s.every_steps))
     }
 
     fn saves_after(&self, step: u64) -> bool {
-        let (c, tokens) = (&self.options.cadence, self.recipe.stage.batch_tokens);
-        let last = step + 1 == self.recipe.stage.schedule.steps;
+        let c = &self.recipe.checkpoints;
+        let last = step + 1 == self.recipe.total_steps();
         let by_steps = c.every_steps.is_some_and(|every| (step + 1).is_multiple_of(every));
-        let by_tokens =
-            c.every_tokens.is_some_and(|every| (step + 1) * tokens / every != step * tokens / every);
+        let by_tokens = self.passes_multiple(step, c.every_tokens);
         let minutes = |every: f64| self.saved_at.elapsed() >= Duration::from_secs_f64(every * 60.0);
         let by_time = c.every_minutes.is_some_and(minutes) && !self.saver.is_writing();
         last || by_steps || by_tokens || by_time
+    }
+
+    /// Whether this step takes the tokens trained on past a multiple of so many.
+    fn passes_multiple(&self, step: u64, every: Option<u64>) -> bool {
+        let tokens = |done| self.recipe.consumed_tokens(done);
+        every.is_some_and(|every| tokens(step + 1) / every != tokens(step) / every)
     }
 
     /// Ends a step: its figures, held-out losses, samples, a checkpoint.
     fn pause(&mut self, step: Pending) -> Result<(), TrainError> {
         let Some(report) = self.ready.trainer.finish(&mut self.ready.queue)? else { return Ok(()) };
         let number = step.step;
-        let last = number + 1 == self.recipe.stage.schedule.steps;
+        let last = number + 1 == self.recipe.total_steps();
         let mut validation = BTreeMap::new();
         if !report.halted {
             for set in &mut self.held_out {
@@ -241,17 +263,13 @@ impl<'a> Run<'a> {
                 numerics: NUMERICS_VERSION,
                 step: done,
                 updates: trainer.updates(),
-                consumed_tokens: done * self.recipe.stage.batch_tokens,
+                skipped: self.skipped,
+                consumed_tokens: self.recipe.consumed_tokens(done),
                 weights: if dtype == DType::Bf16 { "bf16" } else { "f32" }.to_owned(),
                 recipe: self.recipe.content_hash(),
             },
         )?;
-        let source = SourceState {
-            content_hash: format!("{:032x}", self.batches.source().content_hash()),
-            position: self.batches.position(done),
-        };
-        let sources = BTreeMap::from([(self.recipe.stage.source.clone(), source)]);
-        sections.put("data", &DataState { sources })?;
+        sections.put("data", &self.stream.state(done))?;
         sections.put("logs", &self.folder.logs()?)?;
         let content = Content {
             step: done,
@@ -279,14 +297,14 @@ impl<'a> Run<'a> {
                 step: step.step + 1,
                 loss: report.loss,
                 grad_norm: report.grad_norm,
-                documents: self.documents(&step.data),
+                documents: self.stream.documents(step.step, &step.data),
             });
         }
-        let stage = &self.recipe.stage;
+        let stage = &self.recipe.stages[self.recipe.at(step.step).0];
         let metrics = StepMetrics {
             step: step.step + 1,
-            total_steps: stage.schedule.steps,
-            consumed_tokens: (step.step + 1) * stage.batch_tokens,
+            total_steps: self.recipe.total_steps(),
+            consumed_tokens: self.recipe.consumed_tokens(step.step + 1),
             lm_loss: report.loss,
             lr: step.lr,
             grad_norm: report.grad_norm,
@@ -297,18 +315,6 @@ impl<'a> Run<'a> {
         self.folder.metrics(&metrics)?;
         self.observer.step(&metrics);
         Ok(())
-    }
-
-    /// Where the sequences of a step begin, for the message of a guard.
-    fn documents(&self, data: &[Batch]) -> String {
-        let source = self.batches.source();
-        let origins = data.iter().flat_map(|batch| &batch.origins);
-        let mut places: Vec<String> = origins
-            .filter_map(|origin| source.origin(origin.first_document))
-            .map(|origin| origin.to_string())
-            .collect();
-        places.dedup();
-        places.join(", ")
     }
 
     fn sample(&mut self, step: u64) -> Result<(), TrainError> {
@@ -325,7 +331,7 @@ impl<'a> Run<'a> {
     }
 
     fn end(mut self) -> Result<Outcome, TrainError> {
-        let steps = self.recipe.stage.schedule.steps;
+        let steps = self.recipe.total_steps();
         if self.first >= steps {
             // Nothing was left to do: the summary of what there is.
             for set in &mut self.held_out {
@@ -334,46 +340,21 @@ impl<'a> Run<'a> {
         }
         self.save(steps)?;
         self.saver.wait()?;
-        let train = self.batches.source().tokens();
         let vocab = self.named.config.vocab_size as usize;
-        let validation = self.held_out.iter().map(|set| set.outcome(train, vocab)).collect();
+        let validation = self.held_out.iter().map(|set| set.outcome(self.stream.tokens(), vocab)).collect();
         let model = self.folder.checkpoints().join(checkpoint::name(steps)).join("model");
         Ok(Outcome { steps, last_loss: self.last, validation, model })
     }
 }
 
-fn training_batches(
-    recipe: &Recipe,
-    named: &Named,
-    observer: &mut dyn Observer,
-) -> Result<Batches, TrainError> {
-    let stage = &recipe.stage;
-    // A checked recipe has the source its stage names.
-    let source = recipe.source().ok_or_else(|| TrainError::NoSource(stage.source.clone()))?;
-    let vocab = named.config.vocab_size as usize;
-    let tokens = corpus::tokenise(source, Split::Train, &named.tokenizer, vocab, observer)?;
-    let options = BatchOptions {
-        sequence_length: stage.sequence_length as usize,
-        batch_tokens: stage.batch_tokens as usize,
-        micro_batch_tokens: stage.micro_batch_tokens as usize,
-        order: match stage.order {
-            RecipeOrder::Sequential => Order::Sequential,
-            RecipeOrder::Shuffled => Order::Shuffled,
-        },
-        seed: recipe.run.seed,
-        document_mask: stage.document_mask,
-        first_position: 0,
-    };
-    Ok(Batches::new(tokens, options)?)
-}
-
 /// The head of a run.
-fn describe(recipe: &Recipe, named: &Named, ready: &Ready, batches: &Batches, observer: &mut dyn Observer) {
-    let (c, net, stage) = (&named.config, ready.trainer.net(), &recipe.stage);
+fn describe(recipe: &Recipe, named: &Named, ready: &Ready, stream: &Stream, observer: &mut dyn Observer) {
+    let (c, net) = (&named.config, ready.trainer.net());
     let from = match named.start {
         Start::Directory(_) => "a directory's weights",
         Start::Random => "random weights",
         Start::Resume(..) => "the run's checkpoint",
+        Start::Branch(..) => "the checkpoint of another run",
     };
     observer.note(&format!(
         "model    {:?}, {} parameters in {}, {} layers of {}, from {from}",
@@ -389,16 +370,9 @@ fn describe(recipe: &Recipe, named: &Named, ready: &Ready, batches: &Batches, ob
         bytes as f64 / (1u64 << 30) as f64,
         ready.queue.memory().len()
     ));
-    observer.note(&format!(
-        "stage    {}: {} steps of {} tokens ({} micro-batches of {}), {:.2} passes over {}",
-        stage.name,
-        stage.schedule.steps,
-        stage.batch_tokens,
-        batches.micro_batches(),
-        stage.micro_batch_tokens,
-        batches.passes(stage.schedule.steps),
-        stage.source,
-    ));
+    for line in stream.lines(recipe) {
+        observer.note(&line);
+    }
 }
 
 /// The model's README: what it came from.
@@ -412,7 +386,7 @@ fn card(step: u64, recipe: &Recipe) -> String {
     format!(
         "# A model trained by octo-engine\n\n\
          - started from: {base}\n- optimizer steps: {step}\n- tokens: {}\n- recipe: {}\n",
-        step * recipe.stage.batch_tokens,
+        recipe.consumed_tokens(step),
         recipe.content_hash(),
     )
 }

@@ -11,32 +11,42 @@
 //! Read first: `table.rs`, the one table of every key with its type, default and meaning (`docs/recipe.md` is
 //! made from it); then `recipe.rs`, the tree; then `build.rs`, which goes from one to the other.
 
+mod accept;
 mod build;
+mod changes;
 mod count;
 #[cfg(test)]
 mod docs;
 mod error;
+mod flat;
 mod fuzz;
 mod host;
 mod keys;
 mod layers;
+mod plan;
 mod recipe;
 mod schedule;
 mod section;
+mod sources;
+mod stages;
+mod steps;
 mod table;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod write;
 
+pub use accept::{BESIDE_THE_RECIPE, Refused, accept};
 pub use build::Options;
+pub use changes::{Change, changes};
 pub use error::{Place, Problem, RecipeError, RecipeErrors};
 pub use fuzz::fuzz_recipe;
 pub use host::{Host, ThisMachine};
 pub use keys::{Bounds, Class, Key, Kind, Presence, Table};
+pub use plan::{Plan, SourcePlan, StagePlan, plan};
 pub use recipe::{
-    Device, Forward, Generator, Log, ModelSource, ModelStart, Optimizer, Order, Origin, Recipe, Run, Samples,
-    Source, Stage, Validation, Weights,
+    Checkpoints, Data, Device, Forward, Generator, Log, ModelSource, ModelStart, OnNonFinite, Optimizer,
+    OptimizerState, Order, Origin, Recipe, Run, Samples, Share, Sink, Source, Stage, Validation, Weights,
 };
 pub use schedule::{Schedule, Shape};
 pub use table::TABLES;

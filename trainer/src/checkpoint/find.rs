@@ -1,6 +1,6 @@
 //! The checkpoint to go on from.
 
-use super::{RunState, Sections};
+use super::{DataState, RunState, Sections};
 use crate::{Observer, TrainError};
 use octo_durable::{DurableError, Fs, move_folder, verify};
 use std::path::{Path, PathBuf};
@@ -30,6 +30,11 @@ impl Checkpoint {
     /// Its model.
     pub fn model(&self) -> PathBuf {
         self.path.join("model")
+    }
+
+    /// Where its data stands.
+    pub fn data(&self) -> Result<DataState, TrainError> {
+        Sections::read(&self.path, "data")
     }
 
     /// Its state.

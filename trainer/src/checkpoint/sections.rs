@@ -22,6 +22,8 @@ pub(crate) struct RunState {
     pub step: u64,
     /// Optimizer updates done: fewer than steps where steps were skipped.
     pub updates: u64,
+    /// Steps left out because their loss or gradient was not finite.
+    pub skipped: u64,
     /// Tokens trained on.
     pub consumed_tokens: u64,
     /// The dtype of the weights, resolved at the run's start and kept.
@@ -49,8 +51,19 @@ pub(crate) struct DataState {
 pub(crate) struct SourceState {
     /// Of its tokens and document borders.
     pub content_hash: String,
-    /// Windows taken.
-    pub position: u64,
+    /// Tokens of it that were taken before the run began.
+    pub start: u64,
+    /// Tokens of it that have been taken, over all its epochs.
+    pub tokens: u64,
+}
+
+impl DataState {
+    /// Tokens taken, by the run that this state is of, from the source of a name and content: a run that branches
+    /// off begins there.
+    pub fn taken(&self, content_hash: u128) -> u64 {
+        let hash = format!("{content_hash:032x}");
+        self.sources.values().find(|source| source.content_hash == hash).map_or(0, |source| source.tokens)
+    }
 }
 
 /// Lines of the logs that belong to the steps done.
