@@ -3,7 +3,8 @@
 use crate::io::say;
 use crate::terminal::Terminal;
 use crate::{Interrupted, StoppedByGuard};
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
+use octo_durable::KillingFs;
 use octo_recipe::{Options, Recipe, ThisMachine};
 use octo_trainer::{Outcome, Stop, TrainError, TrainOptions, train};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
@@ -48,7 +49,7 @@ pub fn run(args: Args) -> Result<()> {
         strict_resume: args.strict_resume,
         accept: args.accept,
         job: batch_job(),
-        ..TrainOptions::default()
+        ..planted_faults()?
     };
     stop_on_signals(&options.stop)?;
     match train(&recipe, &options, &mut terminal) {
@@ -60,6 +61,20 @@ pub fn run(args: Args) -> Result<()> {
         Err(error @ TrainError::Interrupted { .. }) => Err(Interrupted(error.to_string()).into()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Faults that tests plant (docs/testing.md): `OCTO_KILL_AT=N` kills the process before its disk operation N,
+/// `OCTO_PLANT_NAN=S` makes the gradient of step S NaN.
+fn planted_faults() -> Result<TrainOptions> {
+    let number = |name: &str| -> Result<Option<u64>> {
+        let value = std::env::var(name).ok();
+        value.map(|v| v.parse().with_context(|| format!("{name}={v} is not a number"))).transpose()
+    };
+    let mut options = TrainOptions { plant_nan: number("OCTO_PLANT_NAN")?, ..TrainOptions::default() };
+    if let Some(at) = number("OCTO_KILL_AT")? {
+        options.fs = Box::leak(Box::new(KillingFs::new(at)));
+    }
+    Ok(options)
 }
 
 /// The job of the batch system this runs under: the same when it starts the job again.

@@ -38,6 +38,13 @@ pub(crate) struct Start<'a> {
     pub accepted: &'a [String],
 }
 
+/// A step that changed nothing, because its loss or gradient was not finite.
+#[derive(Serialize)]
+struct LeftOut<'a> {
+    left_out: u64,
+    why: &'a str,
+}
+
 /// Whether a folder holds a run.
 pub(crate) fn holds_a_run(path: &Path) -> bool {
     path.join("recipe.toml").exists()
@@ -93,6 +100,12 @@ impl Folder {
     pub fn begin(&mut self, recipe: &Recipe, start: &Start<'_>) -> Result<(), TrainError> {
         write_bytes(self.fs, &self.path.join("recipe.toml"), recipe.to_toml().as_bytes())?;
         self.lineage.append(&json(start)?)?;
+        Ok(self.lineage.sync()?)
+    }
+
+    /// Puts on record that a step was left out.
+    pub fn left_out(&mut self, step: u64, why: &str) -> Result<(), TrainError> {
+        self.lineage.append(&json(&LeftOut { left_out: step, why })?)?;
         Ok(self.lineage.sync()?)
     }
 

@@ -19,6 +19,8 @@ pub struct TrainOptions {
     pub stop: Stop,
     /// The disk.
     pub fs: &'static dyn Fs,
+    /// A fault to plant, for tests: the gradient of this step, from 1, becomes NaN.
+    pub plant_nan: Option<u64>,
 }
 
 impl Default for TrainOptions {
@@ -30,6 +32,7 @@ impl Default for TrainOptions {
             job: None,
             stop: Stop::default(),
             fs: &Disk,
+            plant_nan: None,
         }
     }
 }

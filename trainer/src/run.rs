@@ -1,18 +1,20 @@
 //! A run from its recipe, or from where an earlier start left it, to its last checkpoint.
 
-use crate::checkpoint::{self, Content, RunState, Saver, Sections};
+use crate::checkpoint::{self, Saver};
 use crate::folder::{self, Folder};
 use crate::resume;
 use crate::setup::{self, Named, Ready, Start};
 use crate::stream::{Before, Stream};
 use crate::validation::{HeldOut, micro_batch};
-use crate::{Observer, Outcome, StepMetrics, TrainError, TrainOptions, samples};
-use octo_model::{StepReport, WeightDType};
-use octo_ops::{DType, NUMERICS_VERSION};
-use octo_recipe::{ModelStart, Recipe};
+use crate::{Observer, Outcome, TrainError, TrainOptions};
+use octo_model::StepReport;
+use octo_recipe::Recipe;
 use octo_shards::Batch;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+
+mod breaks;
+mod save;
 
 /// Trains as a recipe says; tells the observer as it goes. A run that is found in the recipe's folder is gone on
 /// with from its newest whole checkpoint, and ends with the same bits as one that was never stopped.
@@ -99,7 +101,7 @@ struct Run<'a> {
 struct Pending {
     step: u64,
     lr: f64,
-    began: Instant,
+    took: Duration,
     data: Vec<Batch>,
 }
 
@@ -148,19 +150,22 @@ impl<'a> Run<'a> {
         let mut pending: Option<Pending> = None;
         for step in self.first..self.recipe.total_steps() {
             let began = Instant::now();
-            let data = self.stream.step(step);
-            let lr = self.recipe.lr(step);
-            let Some(report) = self.step(lr, &data)? else {
-                return Err(self.interrupted(step, pending));
-            };
-            if let (Some(before), Some(report)) = (pending.take(), report) {
-                self.tell(before, report, BTreeMap::new())?;
-            }
-            let now = Pending { step, lr, began, data };
-            if self.has_a_break_after(step) {
-                self.pause(now)?;
+            let skips = self.recipe.data.skips(step);
+            if skips {
+                self.observer.note(&format!("step {}: left out (data.skip_steps)", step + 1));
+                self.tell_last(pending.take())?;
             } else {
-                pending = Some(now);
+                let (lr, data) = (self.recipe.lr(step), self.stream.step(step));
+                let Some(report) = self.step(step, lr, &data)? else {
+                    return Err(self.interrupted(step, pending));
+                };
+                if let (Some(before), Some(report)) = (pending.take(), report) {
+                    self.tell(before, report, BTreeMap::new())?;
+                }
+                pending = Some(Pending { step, lr, took: began.elapsed(), data });
+            }
+            if self.has_a_break_after(step) {
+                self.pause(step, pending.take())?;
             }
             if !self.saver.is_writing() {
                 self.saver.wait()?;
@@ -169,8 +174,16 @@ impl<'a> Run<'a> {
         self.end()
     }
 
+    /// Figures of a step that nothing comes after for now.
+    fn tell_last(&mut self, pending: Option<Pending>) -> Result<(), TrainError> {
+        match (pending, self.ready.trainer.finish(&mut self.ready.queue)?) {
+            (Some(step), Some(report)) => self.tell(step, report, BTreeMap::new()),
+            _ => Ok(()),
+        }
+    }
+
     /// One optimizer step, and the report of the one before it; `None` where the run was asked to stop first.
-    fn step(&mut self, lr: f64, data: &[Batch]) -> Result<Option<Option<StepReport>>, TrainError> {
+    fn step(&mut self, step: u64, lr: f64, data: &[Batch]) -> Result<Option<Option<StepReport>>, TrainError> {
         let Ready { queue, trainer, .. } = &mut self.ready;
         trainer.begin(queue, lr, data.iter().map(|batch| batch.targets).sum())?;
         for (i, batch) in data.iter().enumerate() {
@@ -179,155 +192,24 @@ impl<'a> Run<'a> {
             }
             trainer.pass(queue, i, &micro_batch(batch))?;
         }
+        if self.options.plant_nan == Some(step + 1) {
+            let first = trainer.net().params.view(trainer.gradients(), trainer.net().params.embedding());
+            queue.upload(first, &vec![0xff; first.span_bytes() as usize])?;
+        }
         Ok(Some(trainer.update(queue)?))
     }
 
     /// Saves what is done, and says so.
     fn interrupted(&mut self, done: u64, pending: Option<Pending>) -> TrainError {
         let save = |run: &mut Run<'_>| -> Result<(), TrainError> {
-            if let (Some(before), Some(report)) = (pending, run.ready.trainer.finish(&mut run.ready.queue)?) {
-                run.tell(before, report, BTreeMap::new())?;
-            }
-            run.save(done)?;
+            run.tell_last(pending)?;
+            run.save(done, true, None)?;
             run.saver.wait().map(|_| ())
         };
         match save(self) {
             Ok(()) => TrainError::Interrupted { step: done, steps: self.recipe.total_steps() },
             Err(error) => error,
         }
-    }
-
-    /// Whether something is measured, drawn or written after this step, so that its figures are waited for.
-    fn has_a_break_after(&self, step: u64) -> bool {
-        let last = step + 1 == self.recipe.total_steps();
-        let validates = self.held_out.iter().any(|set| (step + 1).is_multiple_of(set.every_steps));
-        last || validates || self.samples_after(step) || self.saves_after(step)
-    }
-
-    fn samples_after(&self, step: u64) -> bool {
-        let last = step + 1 == self.recipe.total_steps();
-        self.recipe.samples.as_ref().is_some_and(|s| last || (step + 1).is_multiple_of(s.every_steps))
-    }
-
-    fn saves_after(&self, step: u64) -> bool {
-        let c = &self.recipe.checkpoints;
-        let last = step + 1 == self.recipe.total_steps();
-        let by_steps = c.every_steps.is_some_and(|every| (step + 1).is_multiple_of(every));
-        let by_tokens = self.passes_multiple(step, c.every_tokens);
-        let minutes = |every: f64| self.saved_at.elapsed() >= Duration::from_secs_f64(every * 60.0);
-        let by_time = c.every_minutes.is_some_and(minutes) && !self.saver.is_writing();
-        last || by_steps || by_tokens || by_time
-    }
-
-    /// Whether this step takes the tokens trained on past a multiple of so many.
-    fn passes_multiple(&self, step: u64, every: Option<u64>) -> bool {
-        let tokens = |done| self.recipe.consumed_tokens(done);
-        every.is_some_and(|every| tokens(step + 1) / every != tokens(step) / every)
-    }
-
-    /// Ends a step: its figures, held-out losses, samples, a checkpoint.
-    fn pause(&mut self, step: Pending) -> Result<(), TrainError> {
-        let Some(report) = self.ready.trainer.finish(&mut self.ready.queue)? else { return Ok(()) };
-        let number = step.step;
-        let last = number + 1 == self.recipe.total_steps();
-        let mut validation = BTreeMap::new();
-        if !report.halted {
-            for set in &mut self.held_out {
-                if last || (number + 1).is_multiple_of(set.every_steps) {
-                    let loss = set.measure(&mut self.ready.queue, &mut self.ready.trainer)?;
-                    self.observer.validation(number + 1, &set.name, loss);
-                    validation.insert(format!("val_loss/{}", set.name), loss);
-                }
-            }
-        }
-        let saves = self.saves_after(number);
-        self.tell(step, report, validation)?;
-        if self.samples_after(number) {
-            self.sample(number + 1)?;
-        }
-        if saves { self.save(number + 1) } else { Ok(()) }
-    }
-
-    /// Begins to save the state after so many steps, unless it lies in a checkpoint already.
-    fn save(&mut self, done: u64) -> Result<(), TrainError> {
-        if self.saved == Some(done) {
-            return Ok(());
-        }
-        let Ready { queue, trainer, .. } = &mut self.ready;
-        let dtype = trainer.net().weights.dtype;
-        let mut sections = Sections::default();
-        sections.put(
-            "run",
-            &RunState {
-                version: RunState::VERSION,
-                numerics: NUMERICS_VERSION,
-                step: done,
-                updates: trainer.updates(),
-                skipped: self.skipped,
-                consumed_tokens: self.recipe.consumed_tokens(done),
-                weights: if dtype == DType::Bf16 { "bf16" } else { "f32" }.to_owned(),
-                recipe: self.recipe.content_hash(),
-            },
-        )?;
-        sections.put("data", &self.stream.state(done))?;
-        sections.put("logs", &self.folder.logs()?)?;
-        let content = Content {
-            step: done,
-            config: trainer.net().config.clone(),
-            companions: self.named.companions.clone(),
-            card: card(done, self.recipe),
-            recipe: self.recipe.to_toml(),
-            sections,
-            dtype: if dtype == DType::Bf16 { WeightDType::Bf16 } else { WeightDType::F32 },
-        };
-        self.saver.save(queue, trainer, content)?;
-        (self.saved, self.saved_at) = (Some(done), Instant::now());
-        Ok(())
-    }
-
-    /// Writes a step's figures, or stops the run where they are not finite.
-    fn tell(
-        &mut self,
-        step: Pending,
-        report: StepReport,
-        validation: BTreeMap<String, f64>,
-    ) -> Result<(), TrainError> {
-        if report.halted {
-            return Err(TrainError::NotFinite {
-                step: step.step + 1,
-                loss: report.loss,
-                grad_norm: report.grad_norm,
-                documents: self.stream.documents(step.step, &step.data),
-            });
-        }
-        let stage = &self.recipe.stages[self.recipe.at(step.step).0];
-        let metrics = StepMetrics {
-            step: step.step + 1,
-            total_steps: self.recipe.total_steps(),
-            consumed_tokens: self.recipe.consumed_tokens(step.step + 1),
-            lm_loss: report.loss,
-            lr: step.lr,
-            grad_norm: report.grad_norm,
-            tokens_per_sec: stage.batch_tokens as f64 / step.began.elapsed().as_secs_f64(),
-            validation,
-        };
-        self.last = Some(report.loss);
-        self.folder.metrics(&metrics)?;
-        self.observer.step(&metrics);
-        Ok(())
-    }
-
-    fn sample(&mut self, step: u64) -> Result<(), TrainError> {
-        let (Some(wanted), Some(session)) = (&self.recipe.samples, &mut self.ready.session) else {
-            return Ok(());
-        };
-        let (queue, net) = (&mut self.ready.queue, self.ready.trainer.net());
-        let texts = samples::draw(queue, net, session, &self.named.tokenizer, self.recipe, wanted)?;
-        for (prompt, text) in wanted.prompts.iter().zip(&texts) {
-            self.folder.sample(step, prompt, text)?;
-            self.observer.sample(step, prompt, text);
-        }
-        Ok(())
     }
 
     fn end(mut self) -> Result<Outcome, TrainError> {
@@ -338,7 +220,7 @@ impl<'a> Run<'a> {
                 set.measure(&mut self.ready.queue, &mut self.ready.trainer)?;
             }
         }
-        self.save(steps)?;
+        self.save(steps, true, None)?;
         self.saver.wait()?;
         let vocab = self.named.config.vocab_size as usize;
         let validation = self.held_out.iter().map(|set| set.outcome(self.stream.tokens(), vocab)).collect();
@@ -373,20 +255,4 @@ fn describe(recipe: &Recipe, named: &Named, ready: &Ready, stream: &Stream, obse
     for line in stream.lines(recipe) {
         observer.note(&line);
     }
-}
-
-/// The model's README: what it came from.
-fn card(step: u64, recipe: &Recipe) -> String {
-    let base = match &recipe.model.start {
-        ModelStart::From(path) => {
-            path.file_name().map_or_else(|| "a directory".into(), |name| name.to_string_lossy().into_owned())
-        }
-        _ => "random weights".into(),
-    };
-    format!(
-        "# A model trained by octo-engine\n\n\
-         - started from: {base}\n- optimizer steps: {step}\n- tokens: {}\n- recipe: {}\n",
-        recipe.consumed_tokens(step),
-        recipe.content_hash(),
-    )
 }

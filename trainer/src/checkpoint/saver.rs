@@ -2,10 +2,10 @@
 
 use super::find::list;
 use super::name;
-use super::write::{Content, write};
+use super::write::{Content, Values, write};
 use crate::TrainError;
-use octo_durable::{Fs, free_bytes, remove_folder, replace_link};
-use octo_model::{Section, Snapshot, Trainer};
+use octo_durable::{Fs, free_bytes, remove_folder, remove_leftovers, replace_link};
+use octo_model::{ParamTable, Section, Snapshot, Trainer};
 use octo_queue::Queue;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ enum State {
     /// Memory for a copy, unused.
     Ready(Box<Snapshot>),
     /// A copy that is being written.
-    Writing(JoinHandle<(Box<Snapshot>, Result<PathBuf, TrainError>)>),
+    Writing(JoinHandle<(Box<Snapshot>, Result<(), TrainError>)>),
     /// No memory for a copy: training waits while a checkpoint is written.
     Blocking,
 }
@@ -76,7 +76,11 @@ impl Saver {
                 snapshot.take(queue, trainer)?;
                 let (fs, folder, keep) = (self.fs, self.folder.clone(), self.keep);
                 let work = move || {
-                    let saved = write_one(fs, &folder, keep, &content, &snapshot);
+                    let values = &mut |section: Section, param, first, into: &mut [f32]| {
+                        snapshot.read(section, param, first, into);
+                        Ok(())
+                    };
+                    let saved = write_all(fs, &folder, keep, &content, snapshot.table(), values);
                     (snapshot, saved)
                 };
                 let thread = std::thread::Builder::new().name("checkpoint".into()).spawn(work);
@@ -84,12 +88,17 @@ impl Saver {
                 self.state = State::Writing(thread);
             }
             _ => {
-                let target = self.folder.join(name(content.step));
                 let table = &trainer.net().params;
-                write(self.fs, &target, &content, table, &mut |section, param, first, into| {
-                    trainer.read(queue, section, param, first, into).map_err(io::Error::other)
-                })?;
-                finish(self.fs, &self.folder, self.keep, content.step)?;
+                write_all(
+                    self.fs,
+                    &self.folder,
+                    self.keep,
+                    &content,
+                    table,
+                    &mut |section, param, first, into| {
+                        trainer.read(queue, section, param, first, into).map_err(io::Error::other)
+                    },
+                )?;
             }
         }
         Ok(())
@@ -100,20 +109,20 @@ impl Saver {
         matches!(&self.state, State::Writing(thread) if !thread.is_finished())
     }
 
-    /// Waits for the checkpoint that is being written. Returns its path.
+    /// Waits for the checkpoint that is being written.
     ///
     /// # Errors
     /// What kept it from being written.
-    pub fn wait(&mut self) -> Result<Option<PathBuf>, TrainError> {
+    pub fn wait(&mut self) -> Result<(), TrainError> {
         match std::mem::replace(&mut self.state, State::Blocking) {
             State::Writing(thread) => {
                 let (snapshot, saved) = thread.join().map_err(|_| TrainError::SaverDied)?;
                 self.state = State::Ready(snapshot);
-                saved.map(Some)
+                saved
             }
             other => {
                 self.state = other;
-                Ok(None)
+                Ok(())
             }
         }
     }
@@ -135,28 +144,34 @@ fn checkpoint_bytes(trainer: &Trainer) -> u64 {
     net.params.parameter_count() * (net.weights.dtype.bytes() + masters + 8)
 }
 
-fn write_one(
+/// Writes what is asked for: a milestone, and the newest checkpoint, to which `latest` then points and for which
+/// those beyond the newest `keep` go.
+fn write_all(
     fs: &dyn Fs,
     folder: &Path,
     keep: usize,
     content: &Content,
-    snapshot: &Snapshot,
-) -> Result<PathBuf, TrainError> {
-    let target = folder.join(name(content.step));
-    let values = &mut |section: Section, param, first, into: &mut [f32]| {
-        snapshot.read(section, param, first, into);
-        Ok(())
-    };
-    write(fs, &target, content, snapshot.table(), values)?;
-    finish(fs, folder, keep, content.step)?;
-    Ok(target)
-}
-
-/// Points `latest` to a new checkpoint and lets go of those beyond the newest `keep`.
-fn finish(fs: &dyn Fs, folder: &Path, keep: usize, step: u64) -> Result<(), TrainError> {
-    replace_link(fs, &folder.join("latest"), Path::new(&name(step)))?;
-    for (_, old) in list(folder)?.into_iter().filter(|(other, _)| *other <= step).skip(keep) {
-        remove_folder(fs, &old)?;
+    table: &ParamTable,
+    values: &mut Values<'_>,
+) -> Result<(), TrainError> {
+    let name = name(content.step);
+    if let Some(with_state) = content.milestone {
+        let milestones = folder.with_file_name("milestones");
+        std::fs::create_dir_all(&milestones)
+            .map_err(|source| TrainError::Io { path: milestones.clone(), source })?;
+        remove_leftovers(fs, &milestones)?;
+        let target = milestones.join(&name);
+        // A run that went back past it writes the same again.
+        if !target.exists() {
+            write(fs, &target, with_state, content, table, values)?;
+        }
+    }
+    if content.rolling {
+        write(fs, &folder.join(&name), true, content, table, values)?;
+        replace_link(fs, &folder.join("latest"), Path::new(&name))?;
+        for (_, old) in list(folder)?.into_iter().filter(|(step, _)| *step <= content.step).skip(keep) {
+            remove_folder(fs, &old)?;
+        }
     }
     Ok(())
 }

@@ -17,6 +17,10 @@ pub(super) type Values<'a> = dyn FnMut(Section, Param, u64, &mut [f32]) -> io::R
 pub(crate) struct Content {
     /// Steps done.
     pub step: u64,
+    /// Whether this is the newest checkpoint, to be replaced by later ones.
+    pub rolling: bool,
+    /// Whether it stays for ever, and then whether with its state.
+    pub milestone: Option<bool>,
     pub config: ModelConfig,
     pub companions: Arc<Companions>,
     /// The model's README.
@@ -28,10 +32,11 @@ pub(crate) struct Content {
     pub dtype: WeightDType,
 }
 
-/// Writes a whole checkpoint to `target`, or nothing.
+/// Writes a whole checkpoint to `target`, or nothing; without state only the model.
 pub(super) fn write(
     fs: &dyn Fs,
     target: &Path,
+    with_state: bool,
     content: &Content,
     table: &ParamTable,
     values: &mut Values<'_>,
@@ -49,22 +54,26 @@ pub(super) fn write(
         &mut |param, first, into| values(Section::Weights, param, first, into),
     )?;
     dir.write_file("model/README.md", |w| w.write_all(content.card.as_bytes()))?;
-    let masters = (content.dtype != WeightDType::F32).then_some(("masters", Section::Masters));
-    let moments = [("moment1", Section::Moment1), ("moment2", Section::Moment2)];
-    for (name, section) in masters.into_iter().chain(moments) {
-        write_params(
-            &mut |name, fill| dir.write_file(&format!("state/{name}"), |w| fill(w)).map_err(io::Error::other),
-            name,
-            table,
-            WeightDType::F32,
-            MAX_SHARD_BYTES,
-            &mut |param, first, into| values(section, param, first, into),
-        )?;
+    if with_state {
+        let masters = (content.dtype != WeightDType::F32).then_some(("masters", Section::Masters));
+        let moments = [("moment1", Section::Moment1), ("moment2", Section::Moment2)];
+        for (name, section) in masters.into_iter().chain(moments) {
+            write_params(
+                &mut |name, fill| {
+                    dir.write_file(&format!("state/{name}"), |w| fill(w)).map_err(io::Error::other)
+                },
+                name,
+                table,
+                WeightDType::F32,
+                MAX_SHARD_BYTES,
+                &mut |param, first, into| values(section, param, first, into),
+            )?;
+        }
+        for (name, text) in content.sections.files() {
+            dir.write_file(&format!("state/{name}"), |w| w.write_all(text.as_bytes()))?;
+        }
+        dir.write_file("state/recipe.toml", |w| w.write_all(content.recipe.as_bytes()))?;
     }
-    for (name, text) in content.sections.files() {
-        dir.write_file(&format!("state/{name}"), |w| w.write_all(text.as_bytes()))?;
-    }
-    dir.write_file("state/recipe.toml", |w| w.write_all(content.recipe.as_bytes()))?;
     dir.commit()?;
     Ok(())
 }
