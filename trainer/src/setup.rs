@@ -82,7 +82,7 @@ pub(crate) fn open(recipe: &Recipe, checkpoint: Option<Checkpoint>) -> Result<Na
         (Some(path), None) => Some(Companions::of(path)?),
         _ => None,
     };
-    let tokenizer = Tokenizer::load(&given.or(own_tokenizer).unwrap_or_default())?;
+    let tokenizer = Tokenizer::load(given.or(own_tokenizer).unwrap_or_default())?;
     let companions = companions.unwrap_or_else(|| {
         let own = Companions::default().with("tokenizer.json", tokenizer.json());
         match tokenizer.config_json() {

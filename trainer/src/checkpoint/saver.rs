@@ -42,6 +42,11 @@ impl Saver {
         trainer: &Trainer,
     ) -> Result<(Saver, Option<String>), TrainError> {
         let keep = keep.max(1);
+        // A start that was killed may have written one, and neither pointed to it nor removed another yet.
+        if let Some((step, _)) = list(folder)?.first() {
+            point_to(fs, folder, &name(*step))?;
+        }
+        prune(fs, folder, keep)?;
         // One more is written before the oldest goes.
         let missing = (keep + 1).saturating_sub(list(folder)?.len()) as u64;
         let (need, free) = (missing * checkpoint_bytes(trainer), free_bytes(folder)?);
@@ -168,10 +173,25 @@ fn write_all(
     }
     if content.rolling {
         write(fs, &folder.join(&name), true, content, table, values)?;
-        replace_link(fs, &folder.join("latest"), Path::new(&name))?;
-        for (_, old) in list(folder)?.into_iter().filter(|(step, _)| *step <= content.step).skip(keep) {
-            remove_folder(fs, &old)?;
-        }
+        point_to(fs, folder, &name)?;
+        prune(fs, folder, keep)?;
+    }
+    Ok(())
+}
+
+/// Makes `latest` say this checkpoint.
+fn point_to(fs: &dyn Fs, folder: &Path, name: &str) -> Result<(), TrainError> {
+    let link = folder.join("latest");
+    match std::fs::read_link(&link) {
+        Ok(target) if target == Path::new(name) => Ok(()),
+        _ => Ok(replace_link(fs, &link, Path::new(name))?),
+    }
+}
+
+/// Removes all checkpoints but the newest `keep`.
+fn prune(fs: &dyn Fs, folder: &Path, keep: usize) -> Result<(), TrainError> {
+    for (_, old) in list(folder)?.into_iter().skip(keep) {
+        remove_folder(fs, &old)?;
     }
     Ok(())
 }
