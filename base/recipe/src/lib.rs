@@ -14,6 +14,8 @@
 mod accept;
 mod build;
 mod changes;
+#[cfg(test)]
+mod changes_tests;
 mod count;
 #[cfg(test)]
 mod docs;

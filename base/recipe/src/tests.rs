@@ -57,6 +57,10 @@ pub(crate) fn load(text: &str) -> Result<Recipe, String> {
     World::with(&[("r.toml", text)]).load(&[])
 }
 
+pub(crate) fn load_with(text: &str, sets: &[&str]) -> Result<Recipe, String> {
+    World::with(&[("r.toml", text)]).load(sets)
+}
+
 fn errors(text: &str) -> String {
     load(text).unwrap_err()
 }
@@ -143,6 +147,8 @@ max_tokens = "100k"
 name = "fresh"
 generated = { kind = "word-problems", rows = 100, seed = 4 }
 text = "{{ question }}"
+where = "answer"
+add_bos = false
 
 [samples]
 prompts = ["Ann has", "a \"quoted\"\n\u0001 line"]
