@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use insta::assert_snapshot;
 use proptest::prelude::*;
 
+use crate::fixtures::{FULL, load, load_with};
 use crate::fuzz::SMALLEST;
 use crate::keys::{Bounds, Class, Key, Kind};
 use crate::table::TABLES;
-use crate::tests::{FULL, load, load_with};
 use crate::{Change, Recipe, accept, changes};
 
 /// Another value of the same kind, as TOML; `None` where there is none.

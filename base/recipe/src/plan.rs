@@ -135,7 +135,7 @@ fn points(schedule: &Schedule) -> Vec<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tests::{FULL, load};
+    use crate::fixtures::{FULL, load};
 
     #[test]
     fn a_plan_says_what_each_stage_comes_to() {

@@ -74,8 +74,8 @@ impl Data {
 
 #[cfg(test)]
 mod tests {
+    use crate::fixtures::{FULL, load};
     use crate::recipe::{Device, Recipe, Weights};
-    use crate::tests::{FULL, load};
 
     /// 184 steps of 8192 tokens, then 40 of 4096.
     fn recipe() -> Recipe {
