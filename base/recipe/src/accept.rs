@@ -53,14 +53,15 @@ impl fmt::Display for Refused {
         let mut lines = Vec::new();
         for (name, nearest) in &self.unknown {
             let help = nearest.as_ref().map(|nearest| format!("; did you mean `{nearest}`?"));
-            lines.push(format!("no key is called `{}`{}", shown(name), help.unwrap_or_default()));
+            lines.push(format!("no key is called `{}`{}", shown(name, 0), help.unwrap_or_default()));
         }
         if !self.changes.is_empty() {
             lines.push("this run was started with another recipe:".to_owned());
         }
         for Change { key, old, new, .. } in &self.changes {
-            lines.extend(old.iter().map(|old| format!("- {key} = {}", shown(old))));
-            lines.extend(new.iter().map(|new| format!("+ {key} = {}", shown(new))));
+            let same = common_start(old.as_deref().unwrap_or(""), new.as_deref().unwrap_or(""));
+            lines.extend(old.iter().map(|old| format!("- {key} = {}", shown(old, same))));
+            lines.extend(new.iter().map(|new| format!("+ {key} = {}", shown(new, same))));
         }
         let of = |class| self.changes.iter().filter(move |change| change.class == class);
         let never: Vec<&str> = of(Class::Never).map(|change| change.key.as_str()).collect();
@@ -71,7 +72,12 @@ impl fmt::Display for Refused {
         }
         if !accepted.is_empty() {
             let keys = accepted.join(",");
-            lines.push(format!("help: to change it in this run, on the record: --accept-change {keys}"));
+            let what = match (never.len(), accepted.len()) {
+                (0, 1) => "it",
+                (0, _) => "them",
+                _ => "the rest",
+            };
+            lines.push(format!("help: to change {what} in this run, on the record: --accept-change {keys}"));
         }
         f.write_str(&lines.join("\n"))
     }
@@ -92,25 +98,31 @@ fn names(name: &str, key: &str) -> bool {
     ends(&dotted(key)) || key.rfind('[').is_some_and(|at| key.ends_with(']') && ends(&dotted(&key[..at])))
 }
 
-/// Whether `name` is how some key may be written, or the end of that.
+/// Whether `name` is how some key or table may be written, or the end of that.
 fn names_a_key(name: &str) -> bool {
     let paths = TABLES.iter().flat_map(|table| {
-        let keys = table.keys().map(|key| format!("{}.{}", table.path, key.name));
-        keys.chain([table.path.to_owned()])
+        // Validation sets are known by name, other elements of lists by number.
+        let path = table.path.replace("validation[]", "validation.*").replace("[]", ".#");
+        let keys = table.keys().map(|key| format!("{path}.{}", key.name)).collect::<Vec<_>>();
+        let several = path.strip_suffix(".#").map(str::to_owned);
+        keys.into_iter().chain(several).chain([path.clone()])
     });
-    BESIDE_THE_RECIPE.contains(&name)
-        || paths.map(|path| path.replace("[]", ".*")).any(|path| {
-            let pattern: Vec<&str> = path.split('.').filter(|part| !part.is_empty()).collect();
-            let name: Vec<&str> = name.split('.').collect();
-            (0..pattern.len()).any(|from| fits(&pattern[from..], &name))
-        })
+    let name: Vec<&str> = name.split('.').collect();
+    let fits_path = |path: String| {
+        let pattern: Vec<&str> = path.split('.').filter(|part| !part.is_empty()).collect();
+        let mut starts = (0..pattern.len()).filter(|from| !["*", "#"].contains(&pattern[*from]));
+        starts.any(|from| fits(&pattern[from..], &name))
+    };
+    paths.into_iter().any(fits_path) || (name.len() == 1 && BESIDE_THE_RECIPE.contains(&name[0]))
 }
 
-/// Whether the parts of a name are those of a pattern, in which `*` is one part or more (names may hold dots).
+/// Whether the parts of a name are those of a pattern, in which `#` is a number and `*` one part or more (names may
+/// hold dots).
 fn fits(pattern: &[&str], name: &[&str]) -> bool {
     match (pattern, name) {
         ([], []) => true,
         (["*", rest @ ..], [_, others @ ..]) => fits(rest, others) || fits(pattern, others),
+        (["#", rest @ ..], [number, others @ ..]) => number.parse::<u32>().is_ok() && fits(rest, others),
         ([part, rest @ ..], [other, others @ ..]) => part == other && fits(rest, others),
         _ => false,
     }
@@ -124,12 +136,20 @@ fn nearest_key(name: &str) -> Option<String> {
     nearest(last, &known).map(str::to_owned)
 }
 
-/// What came from outside, harmless and of a bearable length.
-fn shown(text: &str) -> String {
-    let mut shown: String =
-        text.chars().take(SHOWN_LIMIT).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.chars().nth(SHOWN_LIMIT).is_some() {
-        shown.push('…');
-    }
-    shown
+/// How many characters two texts have in common at their beginning.
+fn common_start(one: &str, other: &str) -> usize {
+    one.chars().zip(other.chars()).take_while(|(one, other)| one == other).count()
+}
+
+/// What came from outside, harmless and of a bearable length: where it is long, around the character `at`.
+fn shown(text: &str, at: usize) -> String {
+    let length = text.chars().count();
+    let from = match length <= SHOWN_LIMIT {
+        true => 0,
+        false => at.saturating_sub(SHOWN_LIMIT / 4).min(length - SHOWN_LIMIT),
+    };
+    let part = text.chars().skip(from).take(SHOWN_LIMIT).map(|c| if c.is_control() { ' ' } else { c });
+    let (before, after) = (from > 0, from + SHOWN_LIMIT < length);
+    let dots = |is_cut: bool| is_cut.then_some('…');
+    dots(before).into_iter().chain(part).chain(dots(after)).collect()
 }

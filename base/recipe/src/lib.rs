@@ -2,22 +2,29 @@
 //!
 //! This crate answers: what does a recipe file say, is all of it meaningful, and if not, where is every mistake
 //! and what would mend it? It reads TOML into a [`Recipe`], a tree of plain values with every default filled in
-//! and every path absolute, and writes that back ([`Recipe::to_toml`]). It also holds the learning-rate
-//! [`Schedule`], because a recipe is checked against its arithmetic.
+//! and every path absolute, and writes that back ([`Recipe::to_toml`]). It says what a recipe comes to ([`plan`]),
+//! where a step stands in it ([`Recipe::at`], [`Recipe::lr`]), and whether a run may go on with another one
+//! ([`changes`], [`accept`]). It also holds the learning-rate [`Schedule`], because a recipe is checked against its
+//! arithmetic.
 //!
 //! It does not open data, models or tokenizers: whether a template compiles or a tokenizer fits is for those who
 //! use them.
 //!
 //! Read first: `table.rs`, the one table of every key with its type, default and meaning (`docs/recipe.md` is
-//! made from it); then `recipe.rs`, the tree; then `build.rs`, which goes from one to the other.
+//! made from it); then `recipe.rs`, the tree; then `build.rs`, which goes from one to the other, and `flat.rs`, which
+//! goes back.
 
 mod accept;
 mod build;
 mod changes;
+#[cfg(test)]
+mod changes_tests;
 mod count;
 #[cfg(test)]
 mod docs;
 mod error;
+#[cfg(test)]
+mod fixtures;
 mod flat;
 mod fuzz;
 mod host;
@@ -27,6 +34,8 @@ mod plan;
 mod recipe;
 mod schedule;
 mod section;
+#[cfg(test)]
+mod shipped_tests;
 mod sources;
 mod stages;
 mod steps;

@@ -131,3 +131,41 @@ fn points(schedule: &Schedule) -> Vec<u64> {
     }
     points
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{FULL, load};
+
+    #[test]
+    fn a_plan_says_what_each_stage_comes_to() {
+        let tokens = |name: &str| (name == "gsm8k").then_some(1_000_000);
+        insta::assert_debug_snapshot!(plan(&load(FULL).unwrap(), tokens));
+    }
+
+    #[test]
+    fn a_curve_goes_from_the_first_to_the_last_step_and_misses_neither_bend_nor_peak() {
+        for shape in [Shape::Constant, Shape::Linear, Shape::Cosine, Shape::OneMinusSqrt] {
+            for (warmup_steps, steps) in
+                [(0, 1), (1, 1), (0, 2), (3, 5), (5, 5), (2000, 50_000), (0, u64::MAX >> 1)]
+            {
+                let final_lr = if shape == Shape::Constant { 1e-3 } else { 1e-4 };
+                let schedule = Schedule { shape, lr: 1e-3, final_lr, warmup_steps, steps };
+                let points = points(&schedule);
+                assert!(points.is_sorted_by(|a, b| a < b) && points.len() <= 11, "{points:?}");
+                assert_eq!((points[0], points[points.len() - 1]), (0, steps - 1));
+                let highest = points.iter().map(|step| schedule.lr(*step)).fold(0.0, f64::max);
+                let all = (0..steps.min(50_000)).map(|step| schedule.lr(step)).fold(0.0, f64::max);
+                assert_eq!(highest, all, "{shape:?} {warmup_steps} of {steps}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_source_of_unknown_size_has_no_passes() {
+        for tokens in [None, Some(0)] {
+            let plan = plan(&load(FULL).unwrap(), |_| tokens);
+            assert!(plan.sources.iter().all(|source| source.passes.is_none()));
+        }
+    }
+}

@@ -71,3 +71,61 @@ impl Data {
         self.skip_steps.get(at).is_some_and(|range| range.contains(&number))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::fixtures::{FULL, load};
+    use crate::recipe::{Device, Recipe, Weights};
+
+    /// 184 steps of 8192 tokens, then 40 of 4096.
+    fn recipe() -> Recipe {
+        load(FULL).unwrap()
+    }
+
+    #[test]
+    fn each_step_stands_in_its_stage_and_has_its_rate() {
+        let recipe = recipe();
+        assert_eq!(recipe.total_steps(), 224);
+        for (step, at) in [(0, (0, 0)), (183, (0, 183)), (184, (1, 0)), (223, (1, 39)), (300, (1, 116))] {
+            assert_eq!(recipe.at(step), at);
+            assert_eq!(recipe.lr(step), recipe.stages[at.0].schedule.lr(at.1), "step {step}");
+        }
+        assert_eq!((recipe.lr(183), recipe.lr(184), recipe.lr(223)), (1e-5, 1e-3, 1e-4));
+    }
+
+    #[test]
+    fn tokens_are_counted_by_the_batch_of_each_stage() {
+        let recipe = recipe();
+        for (steps, tokens) in [
+            (0, 0),
+            (1, 8192),
+            (184, 184 * 8192),
+            (185, 184 * 8192 + 4096),
+            (u64::MAX, 184 * 8192 + 40 * 4096),
+        ] {
+            assert_eq!(recipe.consumed_tokens(steps), tokens);
+        }
+    }
+
+    #[test]
+    fn steps_are_skipped_by_their_numbers_from_one() {
+        let data = recipe().data;
+        let skipped: Vec<u64> = (0..2000).filter(|step| data.skips(*step)).map(|step| step + 1).collect();
+        let wanted: Vec<u64> = [7].into_iter().chain(100..=103).chain(1000..=1010).collect();
+        assert_eq!(skipped, wanted);
+        assert!(!data.skips(u64::MAX));
+    }
+
+    #[test]
+    fn what_auto_came_to_is_kept_and_what_was_said_is_not() {
+        let mut begun = recipe();
+        (begun.run.device, begun.model.weights) = (Device::Cuda, Weights::Bf16);
+        let mut again = begun.clone();
+        (again.run.device, again.model.weights) = (Device::Auto, Weights::Auto);
+        again.keep_resolved(&begun);
+        assert_eq!(again, begun);
+        again.run.device = Device::Cpu;
+        again.keep_resolved(&begun);
+        assert_eq!(again.run.device, Device::Cpu);
+    }
+}

@@ -20,7 +20,7 @@ static ROWS: &[Key] = &[
         Kind::Path,
         OneOf(&["path", "generated"]),
         Free,
-        "A file, a folder or a pattern of files, of rows (`.jsonl`, `.jsonl.gz`, `.jsonl.zst`, `.parquet`, `.txt`) or of tokenised shards (`.ds`), to which the keys below do not apply.",
+        "A file, a folder or a pattern of files, of rows (`.jsonl`, `.jsonl.gz`, `.jsonl.zst`, `.parquet`, `.txt`) or of tokenised shards (`.ds`), for which `text`, `where`, `add_eos` and `add_bos` mean nothing.",
     ),
     key(
         "text",
