@@ -195,9 +195,16 @@ fn a_source_that_nothing_draws_from_may_be_anything() {
         let found = changes(old, new, 5);
         assert!(!found.is_empty() && found.iter().all(|change| change.class == Class::Free), "{found:#?}");
     }
-    let drawn =
-        load(&SMALLEST.replace("path = \"text.jsonl\"", "path = \"text.jsonl\"\ntext = \"b\"")).unwrap();
-    assert_eq!(only(&load(SMALLEST).unwrap(), &drawn, 5).1, Class::Accepted);
+    let drawn = |mixture: &str, text: &str| {
+        let sources = format!("[data.sources.idle]\npath = \"a\"\ntext = \"{text}\"\n[[stages]]");
+        let mixed = format!("steps = 10\nmixture = {{ {mixture} = 1.0 }}");
+        load(&SMALLEST.replace("[[stages]]", &sources).replace("steps = 10", &mixed)).unwrap()
+    };
+    for (old, new) in [("idle", "text"), ("text", "idle"), ("idle", "idle")] {
+        let found = changes(&drawn(old, "a"), &drawn(new, "b"), 5);
+        let text = found.iter().find(|change| change.key == "data.sources.idle.text").unwrap();
+        assert_eq!(text.class, Class::Accepted, "drawn from before or now");
+    }
 }
 
 proptest! {
