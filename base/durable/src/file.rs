@@ -284,19 +284,22 @@ mod tests {
 
     #[test]
     fn a_folder_is_removed_whole_or_not_at_all_after_any_fault() {
-        for at in 0.. {
-            let folder = tempfile::tempdir().unwrap();
-            let old = folder.path().join("old");
-            std::fs::create_dir(&old).unwrap();
-            std::fs::write(old.join("a"), "a").unwrap();
-            let fs = FaultyFs::new(Fault::Fail, at);
-            let removed = remove_folder(&fs, &old);
-            assert!(removed.is_ok() != fs.struck());
-            assert!(!old.exists() || old.join("a").exists());
-            remove_leftovers(&Disk, folder.path()).unwrap();
-            assert_eq!(names(folder.path()).is_empty(), !old.exists());
-            if !fs.struck() {
-                break;
+        for fault in Fault::ALL {
+            for at in 0.. {
+                let folder = tempfile::tempdir().unwrap();
+                let old = folder.path().join("old");
+                std::fs::create_dir(&old).unwrap();
+                std::fs::write(old.join("a"), "a").unwrap();
+                let fs = FaultyFs::new(fault, at);
+                let removed = remove_folder(&fs, &old);
+                assert!(removed.is_err() || !fs.struck());
+                assert!(!old.exists() || old.join("a").exists());
+                remove_leftovers(&Disk, folder.path()).unwrap();
+                assert_eq!(names(folder.path()).is_empty(), !old.exists());
+                if !fs.struck() {
+                    assert!(at > 0 && !old.exists());
+                    break;
+                }
             }
         }
     }

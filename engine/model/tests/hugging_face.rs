@@ -224,7 +224,9 @@ fn a_tied_export_has_no_head_and_an_untied_one_has() {
 fn companions_are_carried_along_and_links_out_are_not() {
     let model = ModelDir::open(&golden("llama2_f16")).unwrap();
     let arena = arena(model.weights());
-    let write = |companions| export(model.config(), &arena, WeightDType::F32, MAX_SHARD_BYTES, companions);
+    let write = |companions: &Companions| {
+        export(model.config(), &arena, WeightDType::F32, MAX_SHARD_BYTES, companions)
+    };
 
     let source = tempfile::tempdir().unwrap();
     for name in ["tokenizer.json", "merges.txt", "chat_template.jinja", "generation_config.json", "notes.txt"]
