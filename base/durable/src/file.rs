@@ -289,7 +289,7 @@ mod tests {
                 let folder = tempfile::tempdir().unwrap();
                 let old = folder.path().join("old");
                 std::fs::create_dir(&old).unwrap();
-                std::fs::write(old.join("a"), "a").unwrap();
+                write_bytes(&Disk, &old.join("a"), b"a").unwrap();
                 let fs = FaultyFs::new(fault, at);
                 let removed = remove_folder(&fs, &old);
                 assert!(removed.is_err() || !fs.struck());
@@ -312,7 +312,7 @@ mod tests {
         for content in ["1", "2", "3"] {
             let step = folder.path().join("step-1");
             std::fs::create_dir(&step).unwrap();
-            std::fs::write(step.join("a"), content).unwrap();
+            write_bytes(&Disk, &step.join("a"), content.as_bytes()).unwrap();
             places.push(move_folder(&Disk, &step, &into).unwrap());
             assert!(!step.exists());
         }

@@ -149,6 +149,10 @@ fn now() -> u64 {
 mod tests {
     use super::*;
 
+    fn put(path: &Path, text: &str) {
+        crate::write_bytes(&crate::Disk, path, text.as_bytes()).unwrap();
+    }
+
     fn holder(host: &str, job: Option<&str>, seen: u64) -> Holder {
         Holder { host: host.into(), pid: 1, job: job.map(Into::into), seen }
     }
@@ -170,7 +174,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
         let dead = holder(&host(), None, now());
-        std::fs::write(&path, serde_json::to_string(&dead).unwrap()).unwrap();
+        put(&path, &serde_json::to_string(&dead).unwrap());
         assert_eq!(RunLock::take(&path, None).unwrap().took_over(), Some(&dead));
     }
 
@@ -178,7 +182,7 @@ mod tests {
     fn a_lock_file_cut_in_its_first_line_is_free() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
-        std::fs::write(&path, "{\"host\": \"el").unwrap();
+        put(&path, "{\"host\": \"el");
         assert!(RunLock::take(&path, None).is_ok());
     }
 
@@ -197,7 +201,7 @@ mod tests {
     fn another_machine_with_fresh_signs_keeps_its_lock() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
-        std::fs::write(&path, serde_json::to_string(&holder("elsewhere", None, now())).unwrap()).unwrap();
+        put(&path, &serde_json::to_string(&holder("elsewhere", None, now())).unwrap());
         let error = RunLock::take(&path, None).unwrap_err().to_string();
         assert!(error.contains("elsewhere"), "{error}");
     }
