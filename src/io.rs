@@ -44,9 +44,10 @@ pub fn read_lines<T: DeserializeOwned>(input: &Path) -> Result<Vec<T>> {
     Ok(rows)
 }
 
-/// An error with the row at fault, where `each` requests were made of every row.
+/// An error with the row at fault, where `each` requests were made of every row. How to sample is said once for
+/// all rows.
 pub fn name_row(error: InferError, each: usize) -> anyhow::Error {
-    match error.request() {
+    match error.request().filter(|_| !matches!(error, InferError::Sampling { .. })) {
         Some(request) => anyhow::Error::new(error).context(format!("row {}", request / each.max(1) + 1)),
         None => error.into(),
     }

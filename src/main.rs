@@ -14,7 +14,8 @@ use std::process::ExitCode;
 
 /// Train, evaluate and sample Llama- and Qwen2-shaped models from one binary.
 ///
-/// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 stopped by a guard (a loss or gradient that is not finite).
+/// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 stopped by a guard (a loss or gradient that is not finite), 75 interrupted
+/// with its state saved: run the same command again.
 #[derive(Parser)]
 #[command(name = "octo-engine", version, arg_required_else_help = true)]
 struct Cli {
@@ -40,6 +41,11 @@ enum Command {
 #[error("{0}")]
 struct StoppedByGuard(String);
 
+/// A run that was asked to stop and has saved its state: exit code 75, which batch systems take for "run again".
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Interrupted(String);
+
 fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_env("OCTO_LOG"))
@@ -57,8 +63,16 @@ fn main() -> ExitCode {
         Err(error) => {
             // Nothing is left to be done when even this cannot be written.
             let _ = writeln!(std::io::stderr(), "error: {}", told(&error));
-            ExitCode::from(if error.is::<StoppedByGuard>() { 3 } else { 1 })
+            ExitCode::from(exit_code(&error))
         }
+    }
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    match () {
+        () if error.is::<StoppedByGuard>() => 3,
+        () if error.is::<Interrupted>() => 75,
+        () => 1,
     }
 }
 

@@ -1,11 +1,14 @@
 //! `train`: train a model as a recipe says.
 
-use crate::StoppedByGuard;
 use crate::io::say;
 use crate::terminal::Terminal;
-use anyhow::{Result, anyhow};
+use crate::{Interrupted, StoppedByGuard};
+use anyhow::{Context, Result, anyhow};
+use octo_durable::KillingFs;
 use octo_recipe::{Options, Recipe, ThisMachine};
-use octo_trainer::{Outcome, TrainError, train};
+use octo_trainer::{Outcome, Stop, TrainError, TrainOptions, train};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::flag;
 use std::path::{Path, PathBuf};
 
 /// Arguments of `train`.
@@ -19,6 +22,15 @@ pub struct Args {
     /// Check the recipe, say what it resolves to, and stop.
     #[arg(long)]
     dry_run: bool,
+    /// Start over: an earlier run in the folder is moved to its `discarded/`.
+    #[arg(long)]
+    fresh: bool,
+    /// A key of the recipe that may differ from the run's so far; may be given several times.
+    #[arg(long = "accept-change", value_name = "KEY", value_delimiter = ',')]
+    accept: Vec<String>,
+    /// Stop where the newest checkpoint is damaged, instead of going on from the one before it.
+    #[arg(long)]
+    strict_resume: bool,
     /// With --dry-run: do not look whether the recipe's paths exist.
     #[arg(long, requires = "dry_run")]
     no_paths: bool,
@@ -32,14 +44,52 @@ pub fn run(args: Args) -> Result<()> {
         return say(recipe.to_toml().trim_end());
     }
     let mut terminal = Terminal::new(recipe.log.every_steps);
-    match train(&recipe, &mut terminal) {
+    let options = TrainOptions {
+        fresh: args.fresh,
+        strict_resume: args.strict_resume,
+        accept: args.accept,
+        job: batch_job(),
+        ..planted_faults()?
+    };
+    stop_on_signals(&options.stop)?;
+    match train(&recipe, &options, &mut terminal) {
         Ok(outcome) => {
             terminal.finish();
             summary(&recipe, &outcome)
         }
         Err(error @ TrainError::NotFinite { .. }) => Err(StoppedByGuard(error.to_string()).into()),
+        Err(error @ TrainError::Interrupted { .. }) => Err(Interrupted(error.to_string()).into()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Faults that tests plant (docs/testing.md): `OCTO_KILL_AT=N` kills the process before its disk operation N,
+/// `OCTO_PLANT_NAN=S` makes the gradient of step S NaN.
+fn planted_faults() -> Result<TrainOptions> {
+    let number = |name: &str| -> Result<Option<u64>> {
+        let value = std::env::var(name).ok();
+        value.map(|v| v.parse().with_context(|| format!("{name}={v} is not a number"))).transpose()
+    };
+    let mut options = TrainOptions { plant_nan: number("OCTO_PLANT_NAN")?, ..TrainOptions::default() };
+    if let Some(at) = number("OCTO_KILL_AT")? {
+        options.fs = Box::leak(Box::new(KillingFs::new(at)));
+    }
+    Ok(options)
+}
+
+/// The job of the batch system this runs under: the same when it starts the job again.
+fn batch_job() -> Option<String> {
+    ["SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID"].into_iter().find_map(|name| std::env::var(name).ok())
+}
+
+/// SIGTERM, SIGUSR1 and SIGINT have the run save and stop. A second SIGINT, of someone at a keyboard who has lost
+/// patience, ends it at once; batch systems repeat the others, which changes nothing.
+fn stop_on_signals(stop: &Stop) -> Result<()> {
+    flag::register_conditional_shutdown(SIGINT, 130, stop.flag().clone())?;
+    for signal in [SIGTERM, SIGUSR1, SIGINT] {
+        flag::register(signal, stop.flag().clone())?;
+    }
+    Ok(())
 }
 
 fn summary(recipe: &Recipe, outcome: &Outcome) -> Result<()> {

@@ -13,5 +13,7 @@ mod command_line;
 mod folder;
 #[path = "program/generation.rs"]
 mod generation;
+#[path = "program/resuming.rs"]
+mod resuming;
 #[path = "program/training.rs"]
 mod training;

@@ -57,10 +57,10 @@ fn numbers_beyond_reason_are_errors_or_the_limit() {
     let short = folder.succeed(args.iter().chain(&["--max-new-tokens", "0", "--output", "-"])).stdout;
     assert_eq!(short, "{\"tokens\":[],\"text\":\"\",\"logprobs\":[],\"finish_reason\":\"length\"}\n");
     for (option, value, says) in [
-        ("--temperature", "-1", "request 0: temperature is -1; expected 0 or more"),
-        ("--temperature", "nan", "request 0: temperature is NaN; expected 0 or more"),
-        ("--top-p", "0", "request 0: top_p is 0; expected more than 0, at most 1"),
-        ("--min-p", "1", "request 0: min_p is 1; expected 0 or more, less than 1"),
+        ("--temperature", "-1", "temperature is -1; expected 0 or more"),
+        ("--temperature", "nan", "temperature is NaN; expected 0 or more"),
+        ("--top-p", "0", "top_p is 0; expected more than 0, at most 1"),
+        ("--min-p", "1", "min_p is 1; expected 0 or more, less than 1"),
         ("--stop", "", "stop string 0 is empty: it would stop before the first token; remove it"),
         ("--context", "2", "tokens fills the context of 2; shorten the prompt"),
     ] {

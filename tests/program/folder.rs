@@ -4,8 +4,9 @@ use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
 /// A temporary folder; the binary runs with it as the working directory.
@@ -61,29 +62,51 @@ impl Folder {
 
     /// Runs the binary with a text on standard input.
     pub fn run_with<I: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = I>, input: &str) -> Outcome {
+        let mut command = self.command(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // A program that fails early closes its end; what it says then is what is tested.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        self.outcome(child)
+    }
+
+    /// The binary with arguments, in this folder; the tests decide what it sees, not whoever runs them.
+    pub fn command<I: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = I>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_octo-engine"));
         command.args(args).current_dir(self.0.path());
-        // The tests decide what the program sees, not whoever runs them.
         for variable in [
             "OCTO_LOG",
+            "OCTO_KILL_AT",
+            "OCTO_PLANT_NAN",
             "COLUMNS",
             "CUDA_VISIBLE_DEVICES",
+            "SLURM_JOB_ID",
             "SLURM_JOB_GPUS",
             "SLURM_STEP_GPUS",
             "SLURM_GPUS_ON_NODE",
         ] {
             command.env_remove(variable);
         }
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        // A program that fails early closes its end; what it says then is what is tested.
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        command
+    }
+
+    /// Starts the binary with a variable set and does not wait for it.
+    pub fn start<I: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = I>, variable: (&str, &str)) -> Child {
+        let mut command = self.command(args);
+        command.env(variable.0, variable.1);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    }
+
+    /// Waits for a run of the binary; one that was killed has the code 128 + its signal, as in a shell.
+    pub fn outcome(&self, child: Child) -> Outcome {
         let output = child.wait_with_output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         let dir = self.0.path().to_str().unwrap();
         let real = fs::canonicalize(dir).unwrap();
+        let killed = || 128 + output.status.signal().unwrap();
         Outcome {
-            code: output.status.code().unwrap_or_else(|| panic!("killed: {}", output.status)),
+            code: output.status.code().unwrap_or_else(killed),
             stdout: text(output.stdout),
             stderr: text(output.stderr).replace(real.to_str().unwrap(), "DIR").replace(dir, "DIR"),
         }

@@ -13,9 +13,84 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
-    /// The folder already holds a run.
-    #[error("{path} already holds a run; give another `run.dir`, or move the folder away", path = .0.display())]
-    RunExists(PathBuf),
+    /// Another process began the run between this one's look at the folder and its lock.
+    #[error("{path} was begun by another process meanwhile; start again to go on with it", path = .0.display())]
+    StartedMeanwhile(PathBuf),
+    /// The run was asked to stop, and has saved its state.
+    #[error("stopped after step {step} of {steps}, which is saved: the same command goes on from there")]
+    Interrupted {
+        /// Steps done.
+        step: u64,
+        /// Steps of the whole run.
+        steps: u64,
+    },
+    /// A part of a checkpoint's state cannot be used.
+    #[error("{path}: {reason}", path = .path.display())]
+    BadState {
+        /// The part.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// Every checkpoint of the run was damaged.
+    #[error(
+        "{run}: all {damaged} checkpoints are damaged and lie in its folder damaged/ now; \
+         --fresh starts the run over", run = .run.display()
+    )]
+    NoWholeCheckpoint {
+        /// The run's folder.
+        run: PathBuf,
+        /// How many.
+        damaged: usize,
+    },
+    /// A source no longer holds what the run has trained on.
+    #[error("source `{name}` does not hold what it held when the run was saved; give it back its content")]
+    SourceChanged {
+        /// Which.
+        name: String,
+    },
+    /// The disk is too small for the run's checkpoints.
+    #[error(
+        "{path}: checkpoints need {need} bytes more and {free} are free; make room or lower `checkpoints.keep`",
+        path = .path.display()
+    )]
+    NoRoom {
+        /// Where they go.
+        path: PathBuf,
+        /// Bytes they will take.
+        need: u64,
+        /// Bytes free.
+        free: u64,
+    },
+    /// The thread that writes checkpoints panicked.
+    #[error("the checkpoint writer broke down (a bug in octo-engine: please report it)")]
+    SaverDied,
+    /// The recipe differs from the run's so far in what may not change, or not unasked.
+    #[error(transparent)]
+    Refused(#[from] octo_recipe::Refused),
+    /// The recipe of the run so far cannot be read.
+    #[error(transparent)]
+    Recipe(#[from] octo_recipe::RecipeErrors),
+    /// A recipe of more than the trainer does.
+    #[error("the trainer takes one source a stage so far; give each stage one source")]
+    SeveralSources,
+    /// A branch is to take the optimizer's state along from where there is none.
+    #[error(
+        "{path}: there is no optimizer state beside this model; set model.optimizer_state = \"fresh\", or give a \
+         folder checkpoints/step-… of a run", path = .path.display()
+    )]
+    NoOptimizerState {
+        /// The model.
+        path: PathBuf,
+    },
+    /// Stages of one run differ in what a device holds.
+    #[error("stages `{first}` and `{other}` have micro-batches of different size; give them the same")]
+    MicroBatches {
+        /// The first stage.
+        first: String,
+        /// The other.
+        other: String,
+    },
     /// The stage trains on a source that the recipe does not have.
     #[error("the stage's source `{0}` is not among data.sources")]
     NoSource(String),

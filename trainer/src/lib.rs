@@ -6,18 +6,23 @@
 //!
 //! Read `run.rs` first.
 
+mod checkpoint;
 mod corpus;
 mod error;
 mod folder;
 mod metrics;
 mod observer;
+mod options;
+mod resume;
 mod run;
 mod samples;
 mod setup;
+mod stream;
 mod unigram;
 mod validation;
 
 pub use error::TrainError;
 pub use metrics::StepMetrics;
 pub use observer::{Observer, Outcome, ValidationOutcome};
+pub use options::{Stop, TrainOptions};
 pub use run::train;

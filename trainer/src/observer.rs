@@ -22,8 +22,8 @@ pub trait Observer {
 pub struct Outcome {
     /// Optimizer steps taken.
     pub steps: u64,
-    /// Loss of the last step.
-    pub last_loss: f64,
+    /// Loss of the last step; `None` where nothing was left to do.
+    pub last_loss: Option<f64>,
     /// Held-out losses after the last step.
     pub validation: Vec<ValidationOutcome>,
     /// The Hugging Face directory of the trained model.

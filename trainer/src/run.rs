@@ -1,49 +1,98 @@
-//! A run from its recipe to its last checkpoint.
+//! A run from its recipe, or from where an earlier start left it, to its last checkpoint.
 
-use crate::folder::Folder;
+use crate::checkpoint::{self, Saver};
+use crate::folder::{self, Folder};
+use crate::resume;
 use crate::setup::{self, Named, Ready, Start};
+use crate::stream::{Before, Stream};
 use crate::validation::{HeldOut, micro_batch};
-use crate::{Observer, Outcome, StepMetrics, TrainError, corpus, samples};
+use crate::{Observer, Outcome, TrainError, TrainOptions};
 use octo_model::StepReport;
-use octo_recipe::{Order as RecipeOrder, Recipe};
-use octo_rows::Split;
-use octo_shards::{Batch, BatchOptions, Batches, Order};
+use octo_recipe::Recipe;
+use octo_shards::Batch;
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// Trains as a recipe says; tells the observer as it goes.
-///
-/// Everything is opened and checked before the run's folder is made; the folder then holds the resolved
-/// recipe, `metrics.jsonl`, `samples.jsonl` and, at the end, a checkpoint.
+mod breaks;
+mod save;
+
+/// Trains as a recipe says; tells the observer as it goes. A run that is found in the recipe's folder is gone on
+/// with from its newest whole checkpoint, and ends with the same bits as one that was never stopped.
 ///
 /// # Errors
-/// Whatever is wrong with recipe, model, data or device; [`TrainError::NotFinite`] when a guard stopped it.
-pub fn train(recipe: &Recipe, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
-    Folder::check_free(recipe)?;
+/// Whatever is wrong with recipe, model, data or device, found before a new run's folder is made;
+/// [`TrainError::NotFinite`] when a guard stopped it; [`TrainError::Interrupted`] when it was asked to stop and
+/// has saved its state.
+pub fn train(
+    recipe: &Recipe,
+    options: &TrainOptions,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, TrainError> {
+    let path = &recipe.run.dir;
+    let mut held = if folder::holds_a_run(path) { Some(Folder::take(path, options)?) } else { None };
+    let mut recipe = recipe.clone();
+    let found = match &held {
+        // Unless it was just set aside.
+        Some(_) if folder::holds_a_run(path) => resume::find(&mut recipe, options, observer)?,
+        _ => None,
+    };
+    let recipe = &recipe;
     let queue = octo_queue::open(setup::device(recipe), recipe.run.threads.map(|n| n as usize))?;
     observer.note(&format!("device   {}; forward products invariant", queue.describe().description));
-    let named = setup::open(recipe)?;
+    let named = setup::open(recipe, found)?;
     let vocab = named.config.vocab_size as usize;
-    let batches = training_batches(recipe, &named, observer)?;
+    let before = match &named.start {
+        Start::Resume(_, checkpoint) | Start::Branch(_, checkpoint) => Some(checkpoint.data()?),
+        Start::Directory(_) | Start::Random => None,
+    };
+    let before = match (&named.start, &before) {
+        (Start::Resume(..), Some(state)) => Before::Run(state),
+        (_, Some(state)) => Before::Branch(state),
+        _ => Before::Nothing,
+    };
+    let stream = Stream::open(recipe, &named, before, observer)?;
+    if let Before::Run(then) = before {
+        stream.check(then)?;
+    }
     let held_out = recipe
         .validation
         .iter()
         .map(|v| HeldOut::prepare(v, recipe, &named.tokenizer, vocab, observer))
         .collect::<Result<Vec<_>, _>>()?;
     let ready = setup::prepare(recipe, &named, queue)?;
-    describe(recipe, &named, &ready, &batches, observer);
-    let folder = Folder::create(recipe)?;
-    Run { recipe, named, ready, batches, held_out, folder, observer, last: None }.go()
+    describe(recipe, &named, &ready, &stream, observer);
+    let folder = match held.take() {
+        Some(folder) => folder,
+        None => {
+            let folder = Folder::take(path, options)?;
+            // Another start was quicker, and is done or dead already.
+            if folder::holds_a_run(path) {
+                return Err(TrainError::StartedMeanwhile(path.clone()));
+            }
+            folder
+        }
+    };
+    Run::new(recipe, options, named, ready, stream, held_out, folder, observer)?.go()
 }
 
 struct Run<'a> {
     recipe: &'a Recipe,
+    options: &'a TrainOptions,
     named: Named,
     ready: Ready,
-    batches: Batches,
+    stream: Stream,
     held_out: Vec<HeldOut>,
     folder: Folder,
+    saver: Saver,
     observer: &'a mut dyn Observer,
+    /// Steps done when this start began.
+    first: u64,
+    /// Steps of the newest checkpoint.
+    saved: Option<u64>,
+    /// When that was.
+    saved_at: Instant,
+    /// Steps left out because their loss or gradient was not finite.
+    skipped: u64,
     /// Loss of the last step known.
     last: Option<f64>,
 }
@@ -52,169 +101,142 @@ struct Run<'a> {
 struct Pending {
     step: u64,
     lr: f64,
-    began: Instant,
+    took: Duration,
     data: Vec<Batch>,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    #[allow(clippy::too_many_arguments, reason = "what `train` has opened, once")]
+    fn new(
+        recipe: &'a Recipe,
+        options: &'a TrainOptions,
+        named: Named,
+        ready: Ready,
+        stream: Stream,
+        held_out: Vec<HeldOut>,
+        mut folder: Folder,
+        observer: &'a mut dyn Observer,
+    ) -> Result<Run<'a>, TrainError> {
+        let checkpoint = match &named.start {
+            Start::Resume(_, checkpoint) => Some(checkpoint),
+            _ => None,
+        };
+        let first = resume::go_back(&mut folder, checkpoint)?;
+        folder.begin(recipe, &resume::start(recipe, options, checkpoint))?;
+        let (saver, why) =
+            Saver::new(options.fs, &folder.checkpoints(), recipe.checkpoints.keep as usize, &ready.trainer)?;
+        if let Some(why) = why {
+            observer.note(&why);
+        }
+        Ok(Run {
+            recipe,
+            options,
+            ready,
+            stream,
+            held_out,
+            folder,
+            saver,
+            observer,
+            first,
+            saved: checkpoint.map(|c| c.run.step),
+            saved_at: Instant::now(),
+            skipped: checkpoint.map_or(0, |c| c.run.skipped),
+            last: None,
+            named,
+        })
+    }
+
     fn go(mut self) -> Result<Outcome, TrainError> {
-        let schedule = self.recipe.stage.schedule;
-        let micro_batches = self.batches.micro_batches();
         let mut pending: Option<Pending> = None;
-        for step in 0..schedule.steps {
+        for step in self.first..self.recipe.total_steps() {
             let began = Instant::now();
-            let data: Vec<Batch> = (0..micro_batches).map(|m| self.batches.batch(step, m)).collect();
-            let views: Vec<_> = data.iter().map(micro_batch).collect();
-            let lr = schedule.lr(step);
-            let report = self.ready.trainer.step(&mut self.ready.queue, lr, &views)?;
-            if let (Some(before), Some(report)) = (pending.take(), report) {
-                self.tell(before, report, BTreeMap::new())?;
-            }
-            let now = Pending { step, lr, began, data };
-            if self.has_a_break_after(step) {
-                self.pause(now)?;
+            let skips = self.recipe.data.skips(step);
+            if skips {
+                self.observer.note(&format!("step {}: left out (data.skip_steps)", step + 1));
+                self.tell_last(pending.take())?;
             } else {
-                pending = Some(now);
+                let (lr, data) = (self.recipe.lr(step), self.stream.step(step));
+                let Some(report) = self.step(step, lr, &data)? else {
+                    return Err(self.interrupted(step, pending));
+                };
+                if let (Some(before), Some(report)) = (pending.take(), report) {
+                    self.tell(before, report, BTreeMap::new())?;
+                }
+                pending = Some(Pending { step, lr, took: began.elapsed(), data });
+            }
+            if self.has_a_break_after(step) {
+                self.pause(step, pending.take())?;
+            }
+            if !self.saver.is_writing() {
+                self.saver.wait()?;
             }
         }
         self.end()
     }
 
-    /// Whether something is measured, drawn or written after this step, so that its figures are waited for.
-    fn has_a_break_after(&self, step: u64) -> bool {
-        let last = step + 1 == self.recipe.stage.schedule.steps;
-        let validates = self.held_out.iter().any(|set| (step + 1).is_multiple_of(set.every_steps));
-        last || validates || self.samples_after(step)
+    /// Figures of a step that nothing comes after for now.
+    fn tell_last(&mut self, pending: Option<Pending>) -> Result<(), TrainError> {
+        match (pending, self.ready.trainer.finish(&mut self.ready.queue)?) {
+            (Some(step), Some(report)) => self.tell(step, report, BTreeMap::new()),
+            _ => Ok(()),
+        }
     }
 
-    fn samples_after(&self, step: u64) -> bool {
-        let last = step + 1 == self.recipe.stage.schedule.steps;
-        self.recipe.samples.as_ref().is_some_and(|s| last || (step + 1).is_multiple_of(s.every_steps))
-    }
-
-    /// Ends a step: its figures, held-out losses, samples.
-    fn pause(&mut self, step: Pending) -> Result<(), TrainError> {
-        let Some(report) = self.ready.trainer.finish(&mut self.ready.queue)? else { return Ok(()) };
-        let number = step.step;
-        let last = number + 1 == self.recipe.stage.schedule.steps;
-        let mut validation = BTreeMap::new();
-        if !report.halted {
-            for set in &mut self.held_out {
-                if last || (number + 1).is_multiple_of(set.every_steps) {
-                    let loss = set.measure(&mut self.ready.queue, &mut self.ready.trainer)?;
-                    self.observer.validation(number + 1, &set.name, loss);
-                    validation.insert(format!("val_loss/{}", set.name), loss);
-                }
+    /// One optimizer step, and the report of the one before it; `None` where the run was asked to stop first.
+    fn step(&mut self, step: u64, lr: f64, data: &[Batch]) -> Result<Option<Option<StepReport>>, TrainError> {
+        let Ready { queue, trainer, .. } = &mut self.ready;
+        trainer.begin(queue, lr, data.iter().map(|batch| batch.targets).sum())?;
+        for (i, batch) in data.iter().enumerate() {
+            if self.options.stop.is_asked_for() {
+                return Ok(None);
             }
+            trainer.pass(queue, i, &micro_batch(batch))?;
         }
-        self.tell(step, report, validation)?;
-        if self.samples_after(number) { self.sample(number + 1) } else { Ok(()) }
+        if self.options.plant_nan == Some(step + 1) {
+            let first = trainer.net().params.view(trainer.gradients(), trainer.net().params.embedding());
+            queue.upload(first, &vec![0xff; first.span_bytes() as usize])?;
+        }
+        Ok(Some(trainer.update(queue)?))
     }
 
-    /// Writes a step's figures, or stops the run where they are not finite.
-    fn tell(
-        &mut self,
-        step: Pending,
-        report: StepReport,
-        validation: BTreeMap<String, f64>,
-    ) -> Result<(), TrainError> {
-        if report.halted {
-            return Err(TrainError::NotFinite {
-                step: step.step + 1,
-                loss: report.loss,
-                grad_norm: report.grad_norm,
-                documents: self.documents(&step.data),
-            });
-        }
-        let stage = &self.recipe.stage;
-        let metrics = StepMetrics {
-            step: step.step + 1,
-            total_steps: stage.schedule.steps,
-            consumed_tokens: (step.step + 1) * stage.batch_tokens,
-            lm_loss: report.loss,
-            lr: step.lr,
-            grad_norm: report.grad_norm,
-            tokens_per_sec: stage.batch_tokens as f64 / step.began.elapsed().as_secs_f64(),
-            validation,
+    /// Saves what is done, and says so.
+    fn interrupted(&mut self, done: u64, pending: Option<Pending>) -> TrainError {
+        let save = |run: &mut Run<'_>| -> Result<(), TrainError> {
+            run.tell_last(pending)?;
+            run.save(done, true, None)?;
+            run.saver.wait().map(|_| ())
         };
-        self.last = Some(report.loss);
-        self.folder.metrics(&metrics)?;
-        self.observer.step(&metrics);
-        Ok(())
-    }
-
-    /// Where the sequences of a step begin, for the message of a guard.
-    fn documents(&self, data: &[Batch]) -> String {
-        let source = self.batches.source();
-        let origins = data.iter().flat_map(|batch| &batch.origins);
-        let mut places: Vec<String> = origins
-            .filter_map(|origin| source.origin(origin.first_document))
-            .map(|origin| origin.to_string())
-            .collect();
-        places.dedup();
-        places.join(", ")
-    }
-
-    fn sample(&mut self, step: u64) -> Result<(), TrainError> {
-        let (Some(wanted), Some(session)) = (&self.recipe.samples, &mut self.ready.session) else {
-            return Ok(());
-        };
-        let (queue, net) = (&mut self.ready.queue, self.ready.trainer.net());
-        let texts = samples::draw(queue, net, session, &self.named.tokenizer, self.recipe, wanted)?;
-        for (prompt, text) in wanted.prompts.iter().zip(&texts) {
-            self.folder.sample(step, prompt, text)?;
-            self.observer.sample(step, prompt, text);
+        match save(self) {
+            Ok(()) => TrainError::Interrupted { step: done, steps: self.recipe.total_steps() },
+            Err(error) => error,
         }
-        Ok(())
     }
 
     fn end(mut self) -> Result<Outcome, TrainError> {
-        let steps = self.recipe.stage.schedule.steps;
-        let model = self.folder.checkpoint(
-            steps,
-            &mut self.ready.queue,
-            &self.ready.trainer,
-            &self.named.tokenizer,
-            self.recipe,
-        )?;
-        let train = self.batches.source().tokens();
+        let steps = self.recipe.total_steps();
+        if self.first >= steps {
+            // Nothing was left to do: the summary of what there is.
+            for set in &mut self.held_out {
+                set.measure(&mut self.ready.queue, &mut self.ready.trainer)?;
+            }
+        }
+        self.save(steps, true, None)?;
+        self.saver.wait()?;
         let vocab = self.named.config.vocab_size as usize;
-        let validation = self.held_out.iter().map(|set| set.outcome(train, vocab)).collect();
-        Ok(Outcome { steps, last_loss: self.last.unwrap_or(f64::NAN), validation, model })
+        let validation = self.held_out.iter().map(|set| set.outcome(self.stream.tokens(), vocab)).collect();
+        let model = self.folder.checkpoints().join(checkpoint::name(steps)).join("model");
+        Ok(Outcome { steps, last_loss: self.last, validation, model })
     }
 }
 
-fn training_batches(
-    recipe: &Recipe,
-    named: &Named,
-    observer: &mut dyn Observer,
-) -> Result<Batches, TrainError> {
-    let stage = &recipe.stage;
-    // A checked recipe has the source its stage names.
-    let source = recipe.source().ok_or_else(|| TrainError::NoSource(stage.source.clone()))?;
-    let vocab = named.config.vocab_size as usize;
-    let tokens = corpus::tokenise(source, Split::Train, &named.tokenizer, vocab, observer)?;
-    let options = BatchOptions {
-        sequence_length: stage.sequence_length as usize,
-        batch_tokens: stage.batch_tokens as usize,
-        micro_batch_tokens: stage.micro_batch_tokens as usize,
-        order: match stage.order {
-            RecipeOrder::Sequential => Order::Sequential,
-            RecipeOrder::Shuffled => Order::Shuffled,
-        },
-        seed: recipe.run.seed,
-        document_mask: stage.document_mask,
-        first_position: 0,
-    };
-    Ok(Batches::new(tokens, options)?)
-}
-
 /// The head of a run.
-fn describe(recipe: &Recipe, named: &Named, ready: &Ready, batches: &Batches, observer: &mut dyn Observer) {
-    let (c, net, stage) = (&named.config, ready.trainer.net(), &recipe.stage);
+fn describe(recipe: &Recipe, named: &Named, ready: &Ready, stream: &Stream, observer: &mut dyn Observer) {
+    let (c, net) = (&named.config, ready.trainer.net());
     let from = match named.start {
         Start::Directory(_) => "a directory's weights",
         Start::Random => "random weights",
+        Start::Resume(..) => "the run's checkpoint",
+        Start::Branch(..) => "the checkpoint of another run",
     };
     observer.note(&format!(
         "model    {:?}, {} parameters in {}, {} layers of {}, from {from}",
@@ -230,14 +252,7 @@ fn describe(recipe: &Recipe, named: &Named, ready: &Ready, batches: &Batches, ob
         bytes as f64 / (1u64 << 30) as f64,
         ready.queue.memory().len()
     ));
-    observer.note(&format!(
-        "stage    {}: {} steps of {} tokens ({} micro-batches of {}), {:.2} passes over {}",
-        stage.name,
-        stage.schedule.steps,
-        stage.batch_tokens,
-        batches.micro_batches(),
-        stage.micro_batch_tokens,
-        batches.passes(stage.schedule.steps),
-        stage.source,
-    ));
+    for line in stream.lines(recipe) {
+        observer.note(&line);
+    }
 }

@@ -1,14 +1,18 @@
 //! From a recipe to a model on a device: tokenizer, weights, programs, a session for samples.
 
 use crate::TrainError;
+use crate::checkpoint::Checkpoint;
 use crate::error::count;
+use octo_durable::verify;
 use octo_infer::{Limits, Session};
+use octo_model::hf::{Companions, ParamFiles};
 use octo_model::{AdamWConfig, ModelConfig, ModelDir, Net, Shape, Trainer, WeightDType};
 use octo_ops::DType;
 use octo_queue::{DeviceKind, Queue};
-use octo_recipe::{Device, ModelStart, Recipe, Weights as WeightsChoice};
+use octo_recipe::{Device, ModelStart, OptimizerState, Recipe, Weights as WeightsChoice};
 use octo_text::Tokenizer;
 use serde_json::Value;
+use std::sync::Arc;
 
 /// Where the weights of a run begin.
 pub(crate) enum Start {
@@ -16,6 +20,10 @@ pub(crate) enum Start {
     Directory(Box<ModelDir>),
     /// Random ones.
     Random,
+    /// Those of another run's checkpoint, which this run branches off.
+    Branch(Box<ModelDir>, Checkpoint),
+    /// Those of the run's own checkpoint, with everything beside them.
+    Resume(Box<ModelDir>, Checkpoint),
 }
 
 /// What a recipe names, opened but not yet on a device.
@@ -23,6 +31,8 @@ pub(crate) struct Named {
     pub config: ModelConfig,
     pub start: Start,
     pub tokenizer: Tokenizer,
+    /// What goes beside the weights of every checkpoint.
+    pub companions: Arc<Companions>,
 }
 
 /// A model ready to be trained.
@@ -33,26 +43,58 @@ pub(crate) struct Ready {
     pub session: Option<Session>,
 }
 
-/// Opens the model and tokenizer of a recipe and holds them against each other.
-pub(crate) fn open(recipe: &Recipe) -> Result<Named, TrainError> {
-    let (mut config, start, own_tokenizer) = match &recipe.model.start {
-        ModelStart::From(path) => {
+/// Opens the model and tokenizer of a recipe, or of the checkpoint that the run goes on from, and holds them
+/// against each other.
+pub(crate) fn open(recipe: &Recipe, checkpoint: Option<Checkpoint>) -> Result<Named, TrainError> {
+    let (mut config, start, own_tokenizer) = match (checkpoint, &recipe.model.start) {
+        (Some(checkpoint), _) => {
+            let path = checkpoint.model();
+            let dir = ModelDir::open(&path)?;
+            (dir.config().clone(), Start::Resume(Box::new(dir), checkpoint), Some(path))
+        }
+        (None, ModelStart::From(path)) if path.join("state").is_dir() => {
+            verify(path)?;
+            let checkpoint = Checkpoint::open(path)?;
+            let dir = ModelDir::open(&checkpoint.model())?;
+            let model = checkpoint.model();
+            (dir.config().clone(), Start::Branch(Box::new(dir), checkpoint), Some(model))
+        }
+        (None, ModelStart::From(path)) => {
+            // A milestone is a checkpoint without state.
+            let inner = path.join("model");
+            let path = if path.join("config.json").exists() { path } else { &inner };
             let dir = ModelDir::open(path)?;
+            if recipe.model.optimizer_state == OptimizerState::Load {
+                return Err(TrainError::NoOptimizerState { path: path.clone() });
+            }
             (dir.config().clone(), Start::Directory(Box::new(dir)), Some(path.clone()))
         }
-        ModelStart::ConfigFile(path) => (ModelConfig::load(path)?, Start::Random, None),
-        ModelStart::Config(keys) => {
+        (None, ModelStart::ConfigFile(path)) => (ModelConfig::load(path)?, Start::Random, None),
+        (None, ModelStart::Config(keys)) => {
             let value = Value::Object(keys.clone());
             (ModelConfig::from_value(value, "the recipe's model.config")?, Start::Random, None)
         }
     };
-    let path = recipe.model.tokenizer.clone().or(own_tokenizer).unwrap_or_default();
-    let tokenizer = Tokenizer::load(&path)?;
+    let resumes = matches!(start, Start::Resume(..));
+    let given = recipe.model.tokenizer.clone().filter(|_| !resumes);
+    let companions = match (&own_tokenizer, &given) {
+        // A model keeps everything that came with it: chat template, generation config, vocabulary files.
+        (Some(path), None) => Some(Companions::of(path)?),
+        _ => None,
+    };
+    let tokenizer = Tokenizer::load(given.or(own_tokenizer).unwrap_or_default())?;
+    let companions = companions.unwrap_or_else(|| {
+        let own = Companions::default().with("tokenizer.json", tokenizer.json());
+        match tokenizer.config_json() {
+            Some(json) => own.with("tokenizer_config.json", json),
+            None => own,
+        }
+    });
     let vocab = config.vocab_size as usize;
     if tokenizer.vocab_size() > vocab {
         return Err(TrainError::Vocabulary { tokens: tokenizer.vocab_size(), vocab });
     }
-    let sequence_length = recipe.stage.sequence_length;
+    let sequence_length = recipe.stages.iter().map(|stage| stage.sequence_length).max().unwrap_or(0);
     if sequence_length > u64::from(config.max_position_embeddings) {
         let positions = config.max_position_embeddings;
         return Err(TrainError::Positions { sequence_length, positions });
@@ -61,18 +103,23 @@ pub(crate) fn open(recipe: &Recipe) -> Result<Named, TrainError> {
         let eos: Vec<u32> = tokenizer.eos_id().into_iter().collect();
         config.set_special_tokens(tokenizer.bos_id(), &eos);
     }
-    Ok(Named { config, start, tokenizer })
+    Ok(Named { config, start, tokenizer, companions: Arc::new(companions) })
 }
 
-/// The dtype of the weights: `auto` is that of the directory on the CPU, f32 for random starts.
+/// The dtype of the weights: `auto` is that of the directory on the CPU, f32 for random starts. A run keeps the
+/// one it began with.
 pub(crate) fn weight_dtype(recipe: &Recipe, start: &Start) -> DType {
     match (recipe.model.weights, start) {
+        (_, Start::Resume(_, checkpoint)) if checkpoint.run.weights == "bf16" => DType::Bf16,
+        (_, Start::Resume(..)) => DType::F32,
         (WeightsChoice::F32, _) | (WeightsChoice::Auto, Start::Random) => DType::F32,
         (WeightsChoice::Bf16, _) => DType::Bf16,
-        (WeightsChoice::Auto, Start::Directory(dir)) => match dir.weights().narrowest_dtype() {
-            WeightDType::Bf16 => DType::Bf16,
-            _ => DType::F32,
-        },
+        (WeightsChoice::Auto, Start::Directory(dir) | Start::Branch(dir, _)) => {
+            match dir.weights().narrowest_dtype() {
+                WeightDType::Bf16 => DType::Bf16,
+                _ => DType::F32,
+            }
+        }
     }
 }
 
@@ -88,8 +135,8 @@ pub(crate) fn device(recipe: &Recipe) -> DeviceKind {
 
 /// Allocates everything a run needs on the queue, fills the weights, captures the programs.
 pub(crate) fn prepare(recipe: &Recipe, named: &Named, mut queue: Queue) -> Result<Ready, TrainError> {
-    let stage = &recipe.stage;
-    let positions = count("sequence_length", stage.sequence_length)?;
+    let longest = recipe.stages.iter().map(|stage| stage.sequence_length).max().unwrap_or(0);
+    let positions = count("sequence_length", longest)?;
     let samples = sample_context(recipe, &named.config);
     let dtype = weight_dtype(recipe, &named.start);
     let net = Net::allocate(&mut queue, named.config.clone(), dtype, positions.max(samples))?;
@@ -109,15 +156,58 @@ pub(crate) fn prepare(recipe: &Recipe, named: &Named, mut queue: Queue) -> Resul
         weight_decay: o.weight_decay,
         clip: o.clip.unwrap_or(f64::INFINITY),
     };
-    let tokens = count("micro_batch_tokens", stage.micro_batch_tokens)?;
+    let tokens = count("micro_batch_tokens", micro_batch_tokens(recipe)?)?;
     // Every token may be a document of its own.
-    let trainer = Trainer::new(&mut queue, net, optimizer, Shape { tokens, documents: tokens })?;
+    let mut trainer = Trainer::new(&mut queue, net, optimizer, Shape { tokens, documents: tokens })?;
     queue.seal();
     match &named.start {
+        Start::Resume(dir, checkpoint) => restore(&mut queue, &mut trainer, dir, checkpoint)?,
+        Start::Branch(dir, checkpoint) if recipe.model.optimizer_state == OptimizerState::Load => {
+            restore(&mut queue, &mut trainer, dir, checkpoint)?;
+        }
+        Start::Branch(dir, checkpoint) => {
+            let masters = masters(&trainer, checkpoint)?;
+            let files = masters.as_ref().unwrap_or(dir.weights());
+            trainer.net().load(&mut queue, files, trainer.remainder())?;
+        }
         Start::Directory(dir) => trainer.net().load(&mut queue, dir.weights(), trainer.remainder())?,
         Start::Random => trainer.net().randomise(&mut queue, recipe.run.seed, trainer.remainder())?,
     }
     Ok(Ready { queue, trainer, session })
+}
+
+/// Takes up the state of a checkpoint.
+fn restore(
+    queue: &mut Queue,
+    trainer: &mut Trainer,
+    dir: &ModelDir,
+    checkpoint: &Checkpoint,
+) -> Result<(), TrainError> {
+    let state = checkpoint.state();
+    let open = |stem| ParamFiles::open(&state, stem, trainer.net().params.clone());
+    let moments = [open("moment1")?, open("moment2")?];
+    let masters = masters(trainer, checkpoint)?;
+    let masters = masters.as_ref().unwrap_or(dir.weights());
+    let [first, second] = &moments;
+    Ok(trainer.restore(queue, masters, [first, second], checkpoint.run.updates)?)
+}
+
+/// The f32 masters of a checkpoint, where its weights are narrower than what this trainer keeps.
+fn masters(trainer: &Trainer, checkpoint: &Checkpoint) -> Result<Option<ParamFiles>, TrainError> {
+    if checkpoint.run.weights == "f32" {
+        return Ok(None);
+    }
+    Ok(Some(ParamFiles::open(&checkpoint.state(), "masters", trainer.net().params.clone())?))
+}
+
+/// The micro-batch of all stages: a device's buffers have one size.
+fn micro_batch_tokens(recipe: &Recipe) -> Result<u64, TrainError> {
+    let mut stages = recipe.stages.iter();
+    let Some(first) = stages.next() else { return Ok(0) };
+    match stages.find(|stage| stage.micro_batch_tokens != first.micro_batch_tokens) {
+        None => Ok(first.micro_batch_tokens),
+        Some(other) => Err(TrainError::MicroBatches { first: first.name.clone(), other: other.name.clone() }),
+    }
 }
 
 /// Tokens that a sample may have, prompt included.

@@ -2,9 +2,13 @@
 
 /// Mean negative log-probability, in nats, of held-out targets under the training data's token frequencies
 /// with one added to every count (Laplace).
-pub(crate) fn unigram_loss(train: &[u32], vocab: usize, held_out: impl Iterator<Item = u32>) -> f64 {
+pub(crate) fn unigram_loss<'a>(
+    train: impl Iterator<Item = &'a [u32]>,
+    vocab: usize,
+    held_out: impl Iterator<Item = u32>,
+) -> f64 {
     let mut counts = vec![1u64; vocab];
-    for &token in train {
+    for &token in train.flatten() {
         if let Some(count) = counts.get_mut(token as usize) {
             *count += 1;
         }
@@ -26,7 +30,7 @@ mod tests {
     #[test]
     fn the_loss_is_the_cross_entropy_with_the_counts() {
         // Counts with one added: 3, 2, 1 of 6.
-        let loss = unigram_loss(&[0, 0, 1], 3, [0, 2].into_iter());
+        let loss = unigram_loss([[0u32, 0, 1].as_slice()].into_iter(), 3, [0, 2].into_iter());
         let expected = -((3.0f64 / 6.0).ln() + (1.0f64 / 6.0).ln()) / 2.0;
         assert!((loss - expected).abs() < 1e-12);
     }

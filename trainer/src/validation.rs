@@ -28,7 +28,7 @@ impl HeldOut {
         observer: &mut dyn Observer,
     ) -> Result<HeldOut, TrainError> {
         let tokens = corpus::tokenise(&validation.source, Split::HeldOut, tokenizer, vocab_size, observer)?;
-        let stage = &recipe.stage;
+        let stage = &recipe.stages[0];
         let sequences = (stage.micro_batch_tokens / stage.sequence_length) as usize;
         let sequence_length = stage.sequence_length as usize;
         let all = EvaluationBatches::new(tokens, sequence_length, sequences, stage.document_mask)?;
@@ -57,7 +57,7 @@ impl HeldOut {
     }
 
     /// The loss measured last beside that of a unigram model of the training tokens.
-    pub fn outcome(&self, train: &[u32], vocab: usize) -> ValidationOutcome {
+    pub fn outcome<'a>(&self, train: impl Iterator<Item = &'a [u32]>, vocab: usize) -> ValidationOutcome {
         let labels = self.batches.iter().flat_map(|batch| &batch.labels);
         let targets = labels.filter(|&&label| label != IGNORED_LABEL).map(|&label| label as u32);
         ValidationOutcome {

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::lock::Holder;
+
 /// An error of this crate: what was being done, to which path, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -42,6 +44,14 @@ pub enum DurableError {
         /// Every difference, by file name.
         damage: Vec<Damage>,
     },
+    /// Another process writes there.
+    #[error("{} is held by {}: wait for it, stop it, or use another folder", path.display(), held_by(holder.as_ref()))]
+    Locked {
+        /// The lock.
+        path: PathBuf,
+        /// Who it is, where that could be read.
+        holder: Option<Holder>,
+    },
     /// A line of a log may not hold a line break.
     #[error("a line for {} holds a line break: write one line at a time", path.display())]
     BrokenLine {
@@ -58,6 +68,14 @@ pub enum DurableError {
         /// Lines there are.
         found: u64,
     },
+}
+
+fn held_by(holder: Option<&Holder>) -> String {
+    match holder {
+        None => "another process".to_owned(),
+        Some(Holder { host, pid, job: None, .. }) => format!("process {pid} on {host}"),
+        Some(Holder { host, pid, job: Some(job), .. }) => format!("process {pid} on {host}, job {job}"),
+    }
 }
 
 impl DurableError {

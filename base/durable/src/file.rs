@@ -76,6 +76,39 @@ pub fn remove_leftovers(fs: &dyn Fs, folder: &Path) -> Result<Vec<PathBuf>, Dura
     Ok(removed)
 }
 
+/// Removes a folder and all that is in it. Killed meanwhile, it leaves the whole folder or something that
+/// [`remove_leftovers`] clears: never a part under its name.
+///
+/// # Errors
+/// Whatever the system refuses.
+pub fn remove_folder(fs: &dyn Fs, path: &Path) -> Result<(), DurableError> {
+    let (aside, ()) = unused(path, |aside| fs.rename(path, aside))?;
+    fs.remove_folder(&aside).map_err(DurableError::io("remove", path))
+}
+
+/// Moves a folder or file into the folder `into` of the same file system, which is made where it is missing,
+/// under its own name or, where that is taken, with a number behind it. Returns where it lies now.
+///
+/// # Errors
+/// Whatever the system refuses.
+pub fn move_folder(fs: &dyn Fs, path: &Path, into: &Path) -> Result<PathBuf, DurableError> {
+    if !into.is_dir() {
+        fs.create_folder(into).map_err(DurableError::io("create", into))?;
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut target = into.join(&name);
+    let mut number = 1;
+    while std::fs::symlink_metadata(&target).is_ok() {
+        number += 1;
+        target = into.join(format!("{name}-{number}"));
+    }
+    fs.rename(path, &target).map_err(DurableError::io("move", path))?;
+    for folder in [into, folder_of(path)] {
+        fs.sync_folder(folder).map_err(DurableError::io("sync", folder))?;
+    }
+    Ok(target)
+}
+
 /// Runs `fill` over a buffer and syncs the file.
 pub(crate) fn fill_and_sync(
     file: &mut dyn FsFile,
@@ -247,6 +280,46 @@ mod tests {
         write_bytes(&Disk, &path, b"precious").unwrap();
         assert!(matches!(replace_link(&Disk, &path, Path::new("x")), Err(DurableError::Exists { .. })));
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn a_folder_is_removed_whole_or_not_at_all_after_any_fault() {
+        for fault in Fault::ALL {
+            for at in 0.. {
+                let folder = tempfile::tempdir().unwrap();
+                let old = folder.path().join("old");
+                std::fs::create_dir(&old).unwrap();
+                write_bytes(&Disk, &old.join("a"), b"a").unwrap();
+                let fs = FaultyFs::new(fault, at);
+                let removed = remove_folder(&fs, &old);
+                assert!(removed.is_err() || !fs.struck());
+                assert!(!old.exists() || old.join("a").exists());
+                remove_leftovers(&Disk, folder.path()).unwrap();
+                assert_eq!(names(folder.path()).is_empty(), !old.exists());
+                if !fs.struck() {
+                    assert!(at > 0 && !old.exists());
+                    break;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_moved_away_keeps_its_name_and_replaces_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let into = folder.path().join("damaged");
+        let mut places = Vec::new();
+        for content in ["1", "2", "3"] {
+            let step = folder.path().join("step-1");
+            std::fs::create_dir(&step).unwrap();
+            write_bytes(&Disk, &step.join("a"), content.as_bytes()).unwrap();
+            places.push(move_folder(&Disk, &step, &into).unwrap());
+            assert!(!step.exists());
+        }
+        let found: Vec<String> =
+            places.iter().map(|place| std::fs::read_to_string(place.join("a")).unwrap()).collect();
+        assert_eq!(found, ["1", "2", "3"]);
+        assert_eq!(names(&into), ["step-1", "step-1-2", "step-1-3"]);
     }
 
     #[test]

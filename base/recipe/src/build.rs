@@ -1,19 +1,21 @@
 //! From the tree to a [`Recipe`]: every key read once, then what keys must mean together.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::error::{RecipeError, RecipeErrors, quoted};
+use crate::error::{RecipeError, RecipeErrors};
 use crate::host::Host;
 use crate::layers::Texts;
 use crate::recipe::{
-    Device, Forward, Generator, Log, ModelSource, ModelStart, Optimizer, Order, Origin, Recipe, Run, Samples,
-    Source, Stage, Validation, Weights,
+    Checkpoints, Device, Forward, Log, ModelSource, ModelStart, Optimizer, OptimizerState, Recipe, Run,
+    Samples, Sink, Weights,
 };
-use crate::schedule::{Schedule, Shape};
-use crate::section::{At, Reading, Section, nearest};
+use crate::section::{Reading, Section};
 use crate::tree::Spot;
+use crate::{sources, stages};
+
+/// Longer than this between two checkpoints is a mistake: a year of minutes.
+const MINUTES_LIMIT: f64 = 366.0 * 24.0 * 60.0;
 
 /// How a recipe is to be read.
 #[derive(Debug, Clone, Default)]
@@ -46,37 +48,31 @@ impl Recipe {
     }
 }
 
-/// Sources by name; `None` for one with a mistake in it, which has been reported.
-type Sources = BTreeMap<String, Option<Source>>;
-
 fn build(root: &Section) -> Option<Recipe> {
     // Everything is read before anything is given up, so that every mistake is found.
     let run = run(&root.table("run"));
     let model = model(&root.table("model"));
-    let sources: Sources = root
-        .table("data")
-        .table("sources")
-        .named_tables()
-        .into_iter()
-        .map(|(name, table)| {
-            check_name(&table, table.spot, &table.shown(""), &name);
-            let source = source(&table, name.clone());
-            (name, source)
-        })
-        .collect();
-    let stage = only_stage(root, &sources, model.as_ref());
+    let data = root.table("data");
+    let named = data.table("sources").named_tables();
+    let names: Vec<&str> = named.iter().map(|(name, _)| name.as_str()).collect();
+    let (stages, used) = stages::stages(root, &names, model.as_ref());
+    let sources = sources::sources(&named, &used);
+    let data = sources::data(&data);
     let optimizer = optimizer(&root.table("optimizer"));
-    let validation = validations(root, &sources);
+    let validation = sources::validations(root, &sources);
     let samples = root.table_if_present("samples").map(|table| samples(&table));
-    let log = root.table("log").count("every_steps").map(|every| Log { every_steps: every.value });
+    let checkpoints = checkpoints(&root.table("checkpoints"));
+    let log = log(&root.table("log"));
     Some(Recipe {
         run: run?,
         model: model?,
+        data: data?,
         sources: sources.into_values().collect::<Option<_>>()?,
-        stage: stage?,
+        stages: stages?,
         optimizer: optimizer?,
         validation: validation?,
         samples: samples.map_or(Some(None), |samples| samples.map(Some))?,
+        checkpoints: checkpoints?,
         log: log?,
     })
 }
@@ -105,6 +101,7 @@ fn model(table: &Section) -> Option<ModelSource> {
     };
     let tokenizer = table.path("tokenizer");
     let weights = table.choice("weights", Weights::from_name);
+    let state = table.choice("optimizer_state", OptimizerState::from_name);
     let random = matches!(start, Some(ModelStart::Config(_) | ModelStart::ConfigFile(_)));
     if random && !table.has("tokenizer") {
         let error = RecipeError::Missing {
@@ -114,10 +111,18 @@ fn model(table: &Section) -> Option<ModelSource> {
         };
         table.reading.report(table.spot, error);
     }
+    if let (true, Some(state)) = (random, &state)
+        && state.value == OptimizerState::Load
+    {
+        let reason = "is \"load\", and a random start has no optimizer state";
+        let advice = "remove it, or give a checkpoint of ours as `from`";
+        table.reading.object(state.spot, &table.shown("optimizer_state"), reason, advice);
+    }
     Some(ModelSource {
         start: start?,
         tokenizer: tokenizer.map(|tokenizer| tokenizer.value),
         weights: weights?.value,
+        optimizer_state: state?.value,
     })
 }
 
@@ -147,190 +152,6 @@ fn shape(table: &Section) -> ModelStart {
     ModelStart::Config(config)
 }
 
-/// The rows of a source or a validation set.
-fn source(table: &Section, name: String) -> Option<Source> {
-    let origin = match table.one_of("path") {
-        Some("path") => table.path("path").map(|path| Origin::Path(path.value)),
-        Some(_) => table.table_if_present("generated").and_then(|generated| {
-            let kind = generated.choice("kind", Generator::from_name);
-            let rows = generated.count("rows");
-            let seed = generated.count("seed");
-            Some(Origin::Generated { kind: kind?.value, rows: rows?.value, seed: seed?.value })
-        }),
-        None => None,
-    };
-    let text = table.text("text");
-    let filter = table.text("where");
-    let add_eos = table.flag("add_eos");
-    let add_bos = table.flag("add_bos");
-    Some(Source {
-        name,
-        origin: origin?,
-        text: text?.value,
-        filter: filter.map(|filter| filter.value),
-        add_eos: add_eos?.value,
-        add_bos: add_bos.map(|add_bos| add_bos.value),
-    })
-}
-
-fn only_stage(root: &Section, sources: &Sources, model: Option<&ModelSource>) -> Option<Stage> {
-    let stages = root.tables("stages");
-    if !root.has("stages") || (stages.is_empty() && root.is_empty_list("stages")) {
-        let error = RecipeError::Missing {
-            key: "stages".to_owned(),
-            expected: "one `[[stages]]` table".to_owned(),
-            doc: "What is trained, for how long and at which learning rate.",
-        };
-        root.reading.report(root.spot, error);
-    }
-    for (index, extra) in stages.iter().enumerate().skip(1) {
-        let advice = "keep one stage for now, and continue from its model in a recipe of its own";
-        root.reading.object(extra.spot, &format!("stages[{index}]"), "is one stage too many", advice);
-    }
-    stage(stages.first()?, sources, model)
-}
-
-fn stage(table: &Section, sources: &Sources, model: Option<&ModelSource>) -> Option<Stage> {
-    let object = |spot, name: &str, reason: String, advice: &str| {
-        table.reading.object(spot, &table.shown(name), reason, advice);
-    };
-    let name = table.text("name");
-    if let Some(name) = &name {
-        check_name(table, name.spot, &table.shown("name"), &name.value);
-    }
-    let sequence = table.count("sequence_length");
-    let batch = table.count("batch_tokens");
-    let micro = if table.has("micro_batch_tokens") { table.count("micro_batch_tokens") } else { batch };
-    if let (Some(batch), Some(micro)) = (batch, micro)
-        && batch.value % micro.value != 0
-    {
-        let reason = format!("is {}, not a multiple of micro_batch_tokens {}", batch.value, micro.value);
-        object(
-            batch.spot,
-            "batch_tokens",
-            reason,
-            "a step is made of whole micro-batches: change one of them",
-        );
-    }
-    if let (Some(micro), Some(sequence)) = (micro, sequence)
-        && micro.value % sequence.value != 0
-    {
-        let name = if table.has("micro_batch_tokens") { "micro_batch_tokens" } else { "batch_tokens" };
-        let reason = format!("is {}, not a multiple of sequence_length {}", micro.value, sequence.value);
-        object(micro.spot, name, reason, "a batch is made of whole sequences: change one of them");
-    }
-    let longest = match model.map(|model| &model.start) {
-        Some(ModelStart::Config(config)) => {
-            config.get("max_position_embeddings").and_then(|longest| longest.as_u64())
-        }
-        _ => None,
-    };
-    if let (Some(sequence), Some(longest)) = (sequence, longest)
-        && sequence.value > longest
-    {
-        let reason =
-            format!("is {}, more than the model's max_position_embeddings {longest}", sequence.value);
-        object(sequence.spot, "sequence_length", reason, "shorten it or raise max_position_embeddings");
-    }
-    let steps = match table.one_of("steps") {
-        Some("steps") => table.count("steps"),
-        Some(_) => table
-            .count("tokens")
-            .and_then(|tokens| Some(At { value: tokens.value.div_ceil(batch?.value), spot: tokens.spot })),
-        None => None,
-    };
-    let source = mixture(table, sources);
-    let order = table.choice("order", Order::from_name);
-    let document_mask = table.flag("document_mask");
-    let schedule = schedule(&table.table("schedule"), steps);
-    Some(Stage {
-        name: name?.value,
-        sequence_length: sequence?.value,
-        batch_tokens: batch?.value,
-        micro_batch_tokens: micro?.value,
-        source: source?,
-        order: order?.value,
-        document_mask: document_mask?.value,
-        schedule: schedule?,
-    })
-}
-
-/// The one source that is trained on.
-fn mixture(table: &Section, sources: &Sources) -> Option<String> {
-    let names: Vec<&str> = sources.keys().map(String::as_str).collect();
-    let shown = table.shown("mixture");
-    let reading = table.reading;
-    let Some(shares) = table.shares("mixture") else {
-        if !table.has("mixture") {
-            match names[..] {
-                [only] => return Some(only.to_owned()),
-                [] => reading.object(
-                    table.spot,
-                    &shown,
-                    "has no source to draw from",
-                    "add a `[data.sources.NAME]`",
-                ),
-                _ => reading.object(
-                    table.spot,
-                    &shown,
-                    format!("is missing, and there are {} sources", names.len()),
-                    format!("name one: {}", quoted(&names, ", ")),
-                ),
-            }
-        }
-        return None;
-    };
-    for (name, share) in &shares.value {
-        if !names.contains(&name.as_str()) {
-            let advice = match nearest(name, &names) {
-                Some(nearest) => format!("did you mean `{nearest}`?"),
-                None if names.is_empty() => "add a `[data.sources.NAME]`".to_owned(),
-                None => format!("there is {}", quoted(&names, ", ")),
-            };
-            reading.object(share.spot, &shown, format!("names `{name}`, which is no source"), advice);
-        }
-    }
-    match &shares.value[..] {
-        [(only, _)] => Some(only.clone()),
-        several => {
-            let reason = format!("has {} sources", several.len());
-            reading.object(shares.spot, &shown, reason, "one source for now: keep one of them");
-            None
-        }
-    }
-}
-
-fn schedule(table: &Section, steps: Option<At<u64>>) -> Option<Schedule> {
-    let shape = table.choice("shape", Shape::from_name);
-    let lr = table.number("lr");
-    let final_lr = table.number("final_lr");
-    let warmup = table.count("warmup_steps");
-    let constant = shape.is_some_and(|shape| shape.value == Shape::Constant);
-    if let (true, Some(end)) = (constant, final_lr) {
-        let advice = "remove it or choose another shape";
-        table.reading.object(
-            end.spot,
-            &table.shown("final_lr"),
-            "means nothing where the shape is constant",
-            advice,
-        );
-    }
-    if let (Some(warmup), Some(steps)) = (warmup, steps)
-        && warmup.value > steps.value
-    {
-        let reason = format!("is {}, more than the stage's {} steps", warmup.value, steps.value);
-        table.reading.object(warmup.spot, &table.shown("warmup_steps"), reason, "shorten it or train longer");
-    }
-    let lr = lr?.value;
-    Some(Schedule {
-        shape: shape?.value,
-        lr,
-        final_lr: if constant { lr } else { final_lr.map_or(0.0, |end| end.value) },
-        warmup_steps: warmup?.value,
-        steps: steps?.value,
-    })
-}
-
 fn optimizer(table: &Section) -> Option<Optimizer> {
     let betas = table.pair("betas");
     let eps = table.number("eps");
@@ -342,51 +163,6 @@ fn optimizer(table: &Section) -> Option<Optimizer> {
         weight_decay: weight_decay?.value,
         clip: Some(clip?.value).filter(|clip| *clip > 0.0),
     })
-}
-
-fn validations(root: &Section, sources: &Sources) -> Option<Vec<Validation>> {
-    let mut seen: Vec<String> = Vec::new();
-    let mut validations = Vec::new();
-    for table in root.tables("validation") {
-        let name = table.text("name");
-        if let Some(name) = &name {
-            let shown = table.shown("name");
-            check_name(&table, name.spot, &shown, &name.value);
-            if seen.contains(&name.value) {
-                let reason = format!("is `{}`, as another validation set is called", name.value);
-                table.reading.object(name.spot, &shown, reason, "give each its own name");
-            }
-            seen.push(name.value.clone());
-        }
-        let held_out = source(&table, name.map(|name| name.value).unwrap_or_default());
-        if let Some(held_out) = &held_out {
-            is_held_out(&table, held_out, sources);
-        }
-        let every_steps = table.count("every_steps");
-        let max_tokens = table.count("max_tokens");
-        validations.push((|| {
-            Some(Validation {
-                source: held_out.filter(|source| !source.name.is_empty())?,
-                every_steps: every_steps?.value,
-                max_tokens: max_tokens.map(|tokens| tokens.value),
-            })
-        })());
-    }
-    validations.into_iter().collect()
-}
-
-/// Generated rows are held out only where their seed is not that of a source.
-fn is_held_out(table: &Section, held_out: &Source, sources: &Sources) {
-    let Origin::Generated { kind, seed, .. } = held_out.origin else { return };
-    let same = sources.values().flatten().find(|source| match source.origin {
-        Origin::Generated { kind: other, seed: other_seed, .. } => (other, other_seed) == (kind, seed),
-        Origin::Path(_) => false,
-    });
-    if let Some(same) = same {
-        let reason = format!("makes the rows of the source `{}`: both have seed {seed}", same.name);
-        let spot = table.spot_of("generated");
-        table.reading.object(spot, &table.shown("generated"), reason, "give it another seed");
-    }
 }
 
 fn samples(table: &Section) -> Option<Samples> {
@@ -408,8 +184,64 @@ fn samples(table: &Section) -> Option<Samples> {
     })
 }
 
+fn checkpoints(table: &Section) -> Option<Checkpoints> {
+    let every_minutes = table.number("every_minutes");
+    if let Some(minutes) = every_minutes
+        && minutes.value > MINUTES_LIMIT
+    {
+        let reason = format!("is {:?}, more than a year", minutes.value);
+        table.reading.object(minutes.spot, &table.shown("every_minutes"), reason, "0 turns it off");
+    }
+    let every_steps = table.count("every_steps");
+    let every_tokens = table.count("every_tokens");
+    let keep = table.count("keep");
+    let milestones = table.count("milestones");
+    let milestone_state = table.count("milestone_state");
+    Some(Checkpoints {
+        every_minutes: Some(every_minutes?.value).filter(|minutes| *minutes > 0.0),
+        every_steps: every_steps.map(|steps| steps.value),
+        every_tokens: every_tokens.map(|tokens| tokens.value),
+        keep: keep?.value,
+        milestones: milestones.map(|tokens| tokens.value),
+        milestone_state: milestone_state.map(|tokens| tokens.value),
+    })
+}
+
+fn log(table: &Section) -> Option<Log> {
+    let every_steps = table.count("every_steps");
+    let tensorboard = table.flag("tensorboard");
+    let sinks: Vec<Option<Sink>> = table.tables("sinks").iter().map(sink).collect();
+    Some(Log {
+        every_steps: every_steps?.value,
+        tensorboard: tensorboard?.value,
+        sinks: sinks.into_iter().collect::<Option<_>>()?,
+    })
+}
+
+fn sink(table: &Section) -> Option<Sink> {
+    let command = table.texts("command")?;
+    if command.value.first().is_some_and(String::is_empty) {
+        let advice = "begin with the program's name or path";
+        table.reading.object(command.spot, &table.shown("command"), "names no program", advice);
+    }
+    Some(Sink { command: command.value })
+}
+
+/// Reads the `name` of one of several tables, which all have different ones.
+pub(crate) fn own_name(table: &Section, seen: &mut Vec<String>, what: &str) -> Option<String> {
+    let name = table.text("name")?;
+    let shown = table.shown("name");
+    check_name(table, name.spot, &shown, &name.value);
+    if seen.contains(&name.value) {
+        let reason = format!("is `{}`, as another {what} is called", name.value);
+        table.reading.object(name.spot, &shown, reason, "give each its own name");
+    }
+    seen.push(name.value.clone());
+    Some(name.value)
+}
+
 /// Names become parts of metric and file names.
-fn check_name(table: &Section, spot: Spot, shown: &str, name: &str) {
+pub(crate) fn check_name(table: &Section, spot: Spot, shown: &str, name: &str) {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.is_empty() || name.len() > 64 || name.starts_with('.') || !name.chars().all(plain) {
         let shown = shown.trim_end_matches('.');

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use crate::fixtures::{World, load};
 use crate::keys::{Class, Key, Kind, Presence, Table};
 use crate::table::TABLES;
 
@@ -19,16 +20,107 @@ before anything starts, and every mistake in it is reported at once, with its li
 - A *path* that is relative starts from the folder of the recipe it stands in. `${VAR}` is replaced by the
   environment variable.
 - `extends = \"other.toml\"` takes another recipe as the base: tables are merged key by key, lists (`[[stages]]`,
-  `[[validation]]`, prompts) are replaced whole. Of keys that exclude each other, such as `steps` and `tokens`, the
-  extending recipe's holds.
+  `[[validation]]`, prompts) and mixtures are replaced whole. `[stages.0]` in place of `[[stages]]` changes keys of the
+  first stage and leaves the rest. Of keys that exclude each other, such as `steps` and `tokens`, the extending
+  recipe's holds.
 - `--set KEY=VALUE` overrides one key, the last one winning: `--set optimizer.eps=1e-6`,
   `--set stages.0.schedule.lr=1e-4` (elements of lists by number, from 0), `--set run.device=cpu`. A relative path
   given so starts from the working directory.
 
 The run writes the resolved recipe, with every default filled in and every path absolute, to `recipe.toml` in its
 folder. *Resuming* says what may be different when a run is continued: *free* keys may change, *accepted* ones when
-asked for by name (the change is put on record), *fixed* ones may not. A path may change as long as the content behind
-it is the same.
+asked for by name (`--accept-change lr,micro_batch_tokens`; the change is put on record), *fixed* ones may not. A path
+may change as long as the content behind it is the same. Stages may be appended after the last, and sources and
+validation sets added.
+";
+
+/// Whole recipes; the second and the third extend the first.
+const EXAMPLES: &str = "
+## Examples
+
+Two stages: a constant rate, then a decay on another mixture. Each source goes on in the second stage where the first
+stopped.
+
+```toml
+[run]
+dir = \"runs/math\"
+
+[model]
+from = \"models/Llama-3.2-1B\"
+
+[data.sources.web]
+path = \"data/web/*.parquet\"
+
+[data.sources.problems]
+path = \"data/problems.jsonl.zst\"
+text = \"{{ question }}\\n{{ answer }}\"
+where = \"answer\"
+
+[[stages]]
+name = \"stable\"
+tokens = \"2B\"
+sequence_length = 4_096
+batch_tokens = 524_288
+micro_batch_tokens = 16_384
+mixture = { web = 0.9, problems = 0.1 }
+schedule = { shape = \"constant\", lr = 2e-5, warmup_steps = 100 }
+
+[[stages]]
+name = \"decay\"
+tokens = \"200M\"
+sequence_length = 4_096
+batch_tokens = 524_288
+micro_batch_tokens = 16_384
+mixture = { web = 0.6, problems = 0.4 }
+schedule = { shape = \"cosine\", lr = 2e-5, final_lr = 2e-6 }
+
+[[validation]]
+name = \"held-out\"
+path = \"data/held_out.jsonl\"
+text = \"{{ question }}\\n{{ answer }}\"
+
+[checkpoints]
+milestones = \"500M\"
+milestone_state = \"1B\"
+```
+
+A branch: another decay, from a checkpoint of the run above (saved as `math.toml`), with its optimizer state. Sources
+go on where that checkpoint stood; `restart` begins one again.
+
+```toml
+extends = \"math.toml\"
+
+[run]
+dir = \"runs/math-problems\"
+
+[model]
+from = \"runs/math/checkpoints/step-00001908\"
+optimizer_state = \"load\"
+
+[data.sources.problems]
+restart = true
+
+[[stages]]
+name = \"decay-problems\"
+tokens = \"200M\"
+sequence_length = 4_096
+batch_tokens = 524_288
+micro_batch_tokens = 16_384
+mixture = { problems = 1.0 }
+schedule = { shape = \"one_minus_sqrt\", lr = 2e-5, final_lr = 0 }
+```
+
+A guard stopped the run at step 4120 and named its documents. This leaves out that step and the next two, and from then
+on any step that is not finite, ten at most; the run goes on with `--accept-change skip_steps,on_nonfinite,max_skips`.
+
+```toml
+extends = \"math.toml\"
+
+[data]
+skip_steps = [\"4120-4122\"]
+on_nonfinite = \"skip\"
+max_skips = 10
+```
 ";
 
 const CURVES: &str = "
@@ -58,7 +150,7 @@ fn render() -> String {
             out.push_str(CURVES);
         }
     }
-    out
+    out + EXAMPLES
 }
 
 fn heading(path: &str) -> String {
@@ -116,6 +208,18 @@ fn docs_say_what_the_table_of_keys_says() {
         "docs/recipe.md is not what base/recipe/src/table.rs says; make it again with\n\
          UPDATE_DOCS=1 cargo test -p octo-recipe docs"
     );
+}
+
+#[test]
+fn the_examples_are_sound() {
+    let examples: Vec<&str> =
+        EXAMPLES.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(examples.len(), 3);
+    for example in &examples {
+        let world = World::with(&[("math.toml", examples[0]), ("r.toml", example)]);
+        let recipe = world.load(&[]).unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(load(&recipe.to_toml()).unwrap(), recipe);
+    }
 }
 
 #[test]

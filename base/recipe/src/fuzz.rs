@@ -3,8 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::accept::accept;
 use crate::build::Options;
+use crate::changes::changes;
 use crate::host::Host;
+use crate::plan::plan;
 use crate::recipe::Recipe;
 
 /// A machine that has one file and no other: a hostile recipe reaches nothing from here.
@@ -35,7 +38,8 @@ impl Host for OneFile<'_> {
     }
 }
 
-/// Reads any bytes as a recipe: it is refused with its mistakes, or its resolved form gives the same recipe.
+/// Reads any bytes as a recipe: it is refused with its mistakes, or its resolved form gives the same recipe, which
+/// has a plan and a learning rate at every step.
 ///
 /// # Panics
 /// Where that does not hold.
@@ -45,14 +49,20 @@ pub fn fuzz_recipe(bytes: &[u8]) {
         Ok(recipe) => {
             let resolved = recipe.to_toml();
             assert_eq!(load(resolved.as_bytes()).as_ref(), Ok(&recipe), "{resolved}");
+            assert_eq!(changes(&recipe, &recipe, 0), []);
+            let plan = plan(&recipe, |_| Some(1));
+            for (step, lr) in plan.stages.iter().flat_map(|stage| &stage.curve) {
+                assert!(recipe.lr(*step) == *lr && *lr >= 0.0, "step {step}");
+            }
         }
         Err(errors) => {
             assert!(!errors.problems.is_empty(), "refused without a reason");
             assert!(errors.to_string().len() < 1 << 20);
         }
     }
-    // The same bytes as an override of a sound recipe.
+    // The same bytes as an override of a sound recipe, and as the name of an accepted key.
     if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = accept(&[], &[text.to_owned()]).map_err(|refused| refused.to_string());
         let options = Options { sets: vec![text.to_owned()], no_paths: false };
         let _ = Recipe::load(&OneFile(SMALLEST.as_bytes()), Path::new("recipe.toml"), &options);
     }
@@ -79,7 +89,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::tests::{FULL, load};
+    use crate::fixtures::{FULL, load};
 
     #[test]
     fn a_megabyte_of_mistakes_is_counted_and_not_listed() {

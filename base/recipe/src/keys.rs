@@ -53,6 +53,8 @@ pub enum Kind {
     PathOrTable,
     /// A table of source names, each with its share.
     Shares,
+    /// A list of steps and ranges of steps, each as text or a number from 1.
+    Ranges,
 }
 
 /// Which numbers will do. All are finite.
@@ -133,6 +135,7 @@ impl Kind {
             Kind::Path | Kind::NewPath => "a path".to_owned(),
             Kind::PathOrTable => "a path or a table".to_owned(),
             Kind::Shares => "a table of shares".to_owned(),
+            Kind::Ranges => "a list of steps".to_owned(),
         }
     }
 
@@ -144,6 +147,7 @@ impl Kind {
             }
             Kind::Shares => Some("write a name and its share, as in { NAME = 1.0 }"),
             Kind::Texts => Some("write [\"…\"]"),
+            Kind::Ranges => Some("number steps from 1, as in [\"500\", \"41200-41203\"]"),
             _ => None,
         }
     }
@@ -228,7 +232,7 @@ mod tests {
         assert_eq!(table_under("", "stages").as_deref(), Some("stages[]"));
         assert_eq!(table_under("stages[]", "schedule").as_deref(), Some("stages[].schedule"));
         assert_eq!(table_under("optimizer", "eps"), None);
-        assert_eq!(names_in("data"), ["sources"]);
+        assert_eq!(names_in("data"), ["max_skips", "on_nonfinite", "skip_steps", "sources"]);
         assert!(names_in("stages[]").contains(&"schedule"));
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Place, Problem, RecipeError, RecipeErrors};
 use crate::host::Host;
-use crate::keys::{Presence, Table, table_under};
+use crate::keys::{Kind, Presence, Table, table_under};
 use crate::tree::{self, Entries, Node, Spot, Value};
 
 /// How many recipes may extend each other.
@@ -218,7 +218,7 @@ impl Texts {
         for (name, (spot, node)) in over {
             let under = table_under(path, &name);
             match (base.get_mut(&name).map(|(_, old)| &mut old.value), node.value) {
-                (Some(Value::Table(old)), Value::Table(new)) => {
+                (Some(Value::Table(old)), Value::Table(new)) if !is_one_value(path, &name) => {
                     self.overlay(under.as_deref().unwrap_or("?"), old, new);
                 }
                 (Some(Value::List(old)), Value::Table(new)) => {
@@ -287,6 +287,11 @@ impl Texts {
         }
         Some(path)
     }
+}
+
+/// Whether what is written as a table is one value: shares of a mixture mean something together alone.
+fn is_one_value(path: &str, name: &str) -> bool {
+    Table::at(path).and_then(|table| table.key(name)).is_some_and(|key| key.kind == Kind::Shares)
 }
 
 /// Replaces each `${VAR}`. `Err(Some(name))`: it is not set. `Err(None)`: one is not closed.

@@ -1,5 +1,6 @@
 //! What a recipe says: a tree of plain values, checked, complete and with absolute paths.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use crate::schedule::Schedule;
@@ -38,26 +39,22 @@ pub struct Recipe {
     pub run: Run,
     /// What is trained.
     pub model: ModelSource,
-    /// What it may be trained on, ordered by name.
+    /// Which steps are left out.
+    pub data: Data,
+    /// What it may be trained on, ordered by name. What no mixture names need not exist.
     pub sources: Vec<Source>,
-    /// The one stage.
-    pub stage: Stage,
+    /// What is done, in order; at least one.
+    pub stages: Vec<Stage>,
     /// How weights move.
     pub optimizer: Optimizer,
     /// What is measured on the way.
     pub validation: Vec<Validation>,
     /// What is written on the way for a person to judge.
     pub samples: Option<Samples>,
+    /// What is saved on the way, and how long it stays.
+    pub checkpoints: Checkpoints,
     /// How the run tells of itself.
     pub log: Log,
-}
-
-impl Recipe {
-    /// The source that the stage trains on.
-    #[must_use]
-    pub fn source(&self) -> Option<&Source> {
-        self.sources.iter().find(|source| source.name == self.stage.source)
-    }
 }
 
 /// `[run]`
@@ -108,12 +105,24 @@ pub struct ModelSource {
     pub tokenizer: Option<PathBuf>,
     /// How weights are held.
     pub weights: Weights,
+    /// Where the optimizer's moments come from.
+    pub optimizer_state: OptimizerState,
+}
+
+choice! {
+    /// Where the optimizer's moments come from.
+    pub enum OptimizerState {
+        /// They begin at zero.
+        Fresh = "fresh",
+        /// From the checkpoint of [`ModelStart::From`], which is one of ours.
+        Load = "load",
+    }
 }
 
 /// Where a model comes from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ModelStart {
-    /// A Hugging Face folder with weights.
+    /// A Hugging Face folder with weights, or a checkpoint of ours (`…/checkpoints/step-…` or `…/latest`).
     From(PathBuf),
     /// Random weights in the shape of a `config.json`.
     ConfigFile(PathBuf),
@@ -133,6 +142,33 @@ choice! {
     }
 }
 
+/// `[data]` without its sources.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Data {
+    /// Steps that are left out, numbered from 1 as messages and metrics number them: sorted, disjoint and not
+    /// adjacent.
+    pub skip_steps: Vec<RangeInclusive<u64>>,
+    /// What a loss or gradient that is not finite does.
+    pub on_nonfinite: OnNonFinite,
+}
+
+/// What a loss or gradient that is not finite does. Weights stay as they were in either case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnNonFinite {
+    /// Stops the run.
+    Stop,
+    /// Leaves the step out.
+    Skip {
+        /// After this many skipped steps the next one stops the run; at least 1.
+        at_most: u64,
+    },
+}
+
+impl OnNonFinite {
+    /// The names a recipe may use.
+    pub const NAMES: &'static [&'static str] = &["stop", "skip"];
+}
+
 /// `[data.sources.NAME]`, and the rows of a `[[validation]]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Source {
@@ -148,12 +184,15 @@ pub struct Source {
     pub add_eos: bool,
     /// Whether it begins with the beginning-of-sequence token; `None` is as the tokenizer does on its own.
     pub add_bos: Option<bool>,
+    /// Whether each stage and each branch reads it from its beginning, and not from where the last one stopped.
+    /// Always false for a validation set.
+    pub restart: bool,
 }
 
 /// Where rows come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// A file, folder or pattern.
+    /// A file, folder or pattern, of rows or of tokenised shards.
     Path(PathBuf),
     /// Made by the program.
     Generated {
@@ -185,8 +224,8 @@ pub struct Stage {
     pub batch_tokens: u64,
     /// Tokens of one forward and backward pass: a whole part of the batch and a multiple of the sequence.
     pub micro_batch_tokens: u64,
-    /// The name of the source it trains on.
-    pub source: String,
+    /// The sources it draws from, ordered by name. Shares are positive and sum to 1 within 1e-6.
+    pub mixture: Vec<Share>,
     /// The order of its sequences.
     pub order: Order,
     /// Whether attention, positions and labels stop at document ends.
@@ -194,6 +233,15 @@ pub struct Stage {
     /// How many optimizer steps there are, and the learning rate of each. A recipe's `tokens` has been rounded up
     /// to whole steps.
     pub schedule: Schedule,
+}
+
+/// What a stage draws from one source.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Share {
+    /// The name of the source.
+    pub source: String,
+    /// Its part of the tokens.
+    pub share: f64,
 }
 
 choice! {
@@ -249,9 +297,37 @@ pub struct Samples {
     pub min_p: f64,
 }
 
+/// `[checkpoints]`. The last step is always saved.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checkpoints {
+    /// Minutes between two; `None` is no such cadence. At most a year.
+    pub every_minutes: Option<f64>,
+    /// Steps between two.
+    pub every_steps: Option<u64>,
+    /// Tokens between two.
+    pub every_tokens: Option<u64>,
+    /// How many of the newest stay; at least 1. Milestones are not counted.
+    pub keep: u64,
+    /// Tokens between two models that stay for ever.
+    pub milestones: Option<u64>,
+    /// Tokens between two models with optimizer state that stay for ever.
+    pub milestone_state: Option<u64>,
+}
+
 /// `[log]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct Log {
     /// Steps between two lines where there is no terminal to draw a progress bar on.
     pub every_steps: u64,
+    /// Whether TensorBoard events are written.
+    pub tensorboard: bool,
+    /// Programs that get each line of `metrics.jsonl`.
+    pub sinks: Vec<Sink>,
+}
+
+/// `[[log.sinks]]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sink {
+    /// The program, which is not empty, and its arguments.
+    pub command: Vec<String>,
 }

@@ -4,6 +4,7 @@
 //! without a report for an optional key that is absent.
 
 use std::cell::RefCell;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use crate::count::parse_count;
@@ -132,7 +133,7 @@ impl<'a> Section<'a> {
     pub(crate) fn tables(&self, name: &str) -> Vec<Section<'a>> {
         let Some((_, node)) = self.entries.get(name) else { return Vec::new() };
         let Value::List(items) = &node.value else {
-            let expected = format!("a list of tables (`[[{name}]]`)");
+            let expected = format!("a list of tables (`[[{}]]`)", self.shown(name));
             self.wrong(&self.shown(name), node.spot, &expected, &node.value);
             return Vec::new();
         };
@@ -282,20 +283,57 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// Reports each share that is none; such a table has no value.
     pub(crate) fn shares(&self, name: &str) -> Option<At<Shares>> {
-        self.read(name, |_, value| match value {
-            Value::Table(entries) => entries
-                .into_iter()
-                .map(|(source, (spot, node))| {
-                    Some((source, At { value: number(&node.value, Bounds::Positive)?, spot }))
-                })
-                .collect(),
+        let At { value: entries, spot } = self.read(name, |_, value| match value {
+            Value::Table(entries) => Some(entries),
             _ => None,
-        })
+        })?;
+        let mut shares = Shares::new();
+        let written = entries.len();
+        for (source, (spot, node)) in entries {
+            match number(&node.value, Bounds::Positive) {
+                Some(value) => shares.push((source, At { value, spot })),
+                None => {
+                    let key = format!("{}.{source}", self.shown(name));
+                    let expected = format!("a number, {}", Bounds::Positive.describe());
+                    self.wrong(&key, node.spot, &expected, &node.value);
+                }
+            }
+        }
+        (shares.len() == written).then_some(At { value: shares, spot })
+    }
+
+    /// Ranges of steps, sorted, those that meet made one. Reports each element that is none.
+    pub(crate) fn ranges(&self, name: &str) -> Option<At<Vec<RangeInclusive<u64>>>> {
+        let advice = self.find(name)?.0.kind.advice();
+        let At { value: items, spot } = self.read(name, |_, value| match value {
+            Value::List(items) => Some(items),
+            _ => None,
+        })?;
+        let mut ranges = Vec::new();
+        let written = items.len();
+        for (index, item) in items.into_iter().enumerate() {
+            match range(&item.value) {
+                Some(range) => ranges.push(range),
+                None => {
+                    let key = format!("{}[{index}]", self.shown(name));
+                    let expected = "a step or a range of steps".to_owned();
+                    let found = item.value.describe();
+                    self.reading.report(item.spot, RecipeError::WrongType { key, expected, found, advice });
+                }
+            }
+        }
+        (ranges.len() == written).then(|| At { value: merged(ranges), spot })
     }
 
     /// A path, made absolute; for [`Kind::Path`], of something that exists.
     pub(crate) fn path(&self, name: &str) -> Option<At<PathBuf>> {
+        self.path_if(name, true)
+    }
+
+    /// The same; what nothing uses need not exist.
+    pub(crate) fn path_if(&self, name: &str, is_used: bool) -> Option<At<PathBuf>> {
         let mut kind = Kind::Path;
         let At { value: written, spot } = self.read(name, |key, value| {
             kind = key.kind;
@@ -307,7 +345,7 @@ impl<'a> Section<'a> {
         let shown = self.shown(name);
         let path = self.reading.texts.borrow_mut().resolve(self.reading.host, &shown, spot, &written)?;
         let is_pattern = written.contains(['*', '?', '[']);
-        let must_exist = self.reading.check_paths && kind != Kind::NewPath && !is_pattern;
+        let must_exist = is_used && self.reading.check_paths && kind != Kind::NewPath && !is_pattern;
         if must_exist && !self.reading.host.exists(&path) {
             let path = path.display().to_string();
             self.reading.report(spot, RecipeError::NoSuchPath { key: shown, path });
@@ -365,6 +403,33 @@ fn number(value: &Value, bounds: Bounds) -> Option<f64> {
         _ => return None,
     };
     bounds.admits(number).then_some(number)
+}
+
+/// A step, as `500` or `"500"`, or a range of steps with both ends, as `"41200-41203"`. Steps count from 1.
+fn range(value: &Value) -> Option<RangeInclusive<u64>> {
+    let range = match value {
+        Value::Integer(step) => u64::try_from(*step).ok().map(|step| step..=step),
+        Value::Text(text) => match text.split_once('-') {
+            Some((first, last)) => Some(parse_count(first.trim())?..=parse_count(last.trim())?),
+            None => parse_count(text).map(|step| step..=step),
+        },
+        _ => None,
+    }?;
+    (*range.start() >= 1 && range.start() <= range.end()).then_some(range)
+}
+
+fn merged(mut ranges: Vec<RangeInclusive<u64>>) -> Vec<RangeInclusive<u64>> {
+    ranges.sort_unstable_by_key(|range| *range.start());
+    let mut merged: Vec<RangeInclusive<u64>> = Vec::new();
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if *range.start() <= last.end().saturating_add(1) => {
+                *last = *last.start()..=*last.end().max(range.end());
+            }
+            _ => merged.push(range),
+        }
+    }
+    merged
 }
 
 /// The name that was probably meant: at most a third of it mistyped, or one the beginning of the other.

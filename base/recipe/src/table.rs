@@ -6,7 +6,7 @@
 use crate::keys::Class::{Accepted, Free, Never};
 use crate::keys::Presence::{Default, OneOf, Optional, Required};
 use crate::keys::{Bounds, Class, Key, Kind, Presence, Table};
-use crate::recipe::{Device, Forward, Generator, Order, Weights};
+use crate::recipe::{Device, Forward, Generator, OnNonFinite, OptimizerState, Order, Weights};
 use crate::schedule::Shape;
 
 const fn key(name: &'static str, kind: Kind, presence: Presence, class: Class, doc: &'static str) -> Key {
@@ -20,7 +20,7 @@ static ROWS: &[Key] = &[
         Kind::Path,
         OneOf(&["path", "generated"]),
         Free,
-        "A JSONL or text file, a folder, or a pattern of files.",
+        "A file, a folder or a pattern of files, of rows (`.jsonl`, `.jsonl.gz`, `.jsonl.zst`, `.parquet`, `.txt`) or of tokenised shards (`.ds`), for which `text`, `where`, `add_eos` and `add_bos` mean nothing.",
     ),
     key(
         "text",
@@ -123,7 +123,7 @@ pub static TABLES: &[Table] = &[
                 Kind::Path,
                 OneOf(&["from", "config"]),
                 Never,
-                "A Hugging Face folder to start from.",
+                "What to start from: a Hugging Face folder, or a checkpoint of ours (`…/checkpoints/step-…`, `…/checkpoints/latest`), whose sources go on where it stopped.",
             ),
             key(
                 "config",
@@ -145,6 +145,13 @@ pub static TABLES: &[Table] = &[
                 Default("\"auto\""),
                 Never,
                 "How weights are held in memory.",
+            ),
+            key(
+                "optimizer_state",
+                Kind::Choice(OptimizerState::NAMES),
+                Default("\"fresh\""),
+                Never,
+                "`load` takes the optimizer's moments from the checkpoint of `from`; `fresh` begins at zero.",
             ),
         ]],
     },
@@ -232,14 +239,60 @@ pub static TABLES: &[Table] = &[
             ),
         ]],
     },
-    Table { path: "data.sources.*", doc: "What may be trained on, each under its own name.", keys: &[ROWS] },
+    Table {
+        path: "data",
+        doc: "Steps to leave out. They are numbered from 1, as in messages and metrics: the data of a skipped step is passed over, and no weight moves.",
+        keys: &[&[
+            key(
+                "skip_steps",
+                Kind::Ranges,
+                Default("[]"),
+                Accepted,
+                "Steps and ranges of steps that are skipped: `[\"500\", \"41200-41203\"]`.",
+            ),
+            key(
+                "on_nonfinite",
+                Kind::Choice(OnNonFinite::NAMES),
+                Default("\"stop\""),
+                Accepted,
+                "What a loss or gradient that is not finite does: `stop` the run, or `skip` the step. Weights stay as they were.",
+            ),
+            key(
+                "max_skips",
+                Kind::Count(1),
+                Optional("required with `skip`"),
+                Accepted,
+                "How many steps may be skipped so before the run stops all the same.",
+            ),
+        ]],
+    },
+    Table {
+        path: "data.sources.*",
+        doc: "What may be trained on, each under its own name. A source that no mixture names is not opened.",
+        keys: &[
+            ROWS,
+            &[key(
+                "restart",
+                Kind::Flag,
+                Default("false"),
+                Accepted,
+                "Whether each stage, and a branch, reads it from its beginning instead of going on where the last one stopped.",
+            )],
+        ],
+    },
     Table { path: "data.sources.*.generated", doc: GENERATED_DOC, keys: &[GENERATED] },
     Table {
         path: "stages[]",
-        doc: "What is done, in order. One stage for now.",
+        doc: "What is done, in order. Any number.",
         keys: &[&[
-            key("name", Kind::Text, Required, Free, "Its name."),
-            key("steps", Kind::Count(1), OneOf(&["steps", "tokens"]), Accepted, "How many optimizer steps."),
+            key("name", Kind::Text, Required, Free, "Its name, which no other stage has."),
+            key(
+                "steps",
+                Kind::Count(1),
+                OneOf(&["steps", "tokens"]),
+                Accepted,
+                "How many optimizer steps. Free to change where the schedule is `constant` and no step already taken lies behind the old or the new end.",
+            ),
             key(
                 "tokens",
                 Kind::Count(1),
@@ -267,7 +320,7 @@ pub static TABLES: &[Table] = &[
                 Kind::Shares,
                 Optional("the only source"),
                 Accepted,
-                "The share of each source: `{ NAME = 1.0 }`. One source for now.",
+                "The share of each source in the tokens: `{ NAME = 0.7, OTHER = 0.3 }`. Shares sum to 1; sources repeat as needed.",
             ),
             key(
                 "order",
@@ -315,7 +368,7 @@ pub static TABLES: &[Table] = &[
     },
     Table {
         path: "optimizer",
-        doc: "AdamW.",
+        doc: "AdamW. Moments and gradients are held in 32 bits.",
         keys: &[&[
             key(
                 "betas",
@@ -398,14 +451,58 @@ pub static TABLES: &[Table] = &[
         ]],
     },
     Table {
+        path: "checkpoints",
+        doc: "What is saved on the way. The last step always is.",
+        keys: &[&[
+            key(
+                "every_minutes",
+                Kind::Number(Bounds::NotNegative),
+                Default("30.0"),
+                Free,
+                "Minutes between two checkpoints; 0 is no such cadence.",
+            ),
+            key("every_steps", Kind::Count(1), Optional("no such cadence"), Free, "Steps between two."),
+            key("every_tokens", Kind::Count(1), Optional("no such cadence"), Free, "Tokens between two."),
+            key("keep", Kind::Count(1), Default("3"), Free, "How many of the newest stay."),
+            key(
+                "milestones",
+                Kind::Count(1),
+                Optional("none"),
+                Free,
+                "Tokens between two models that stay for ever: what is evaluated.",
+            ),
+            key(
+                "milestone_state",
+                Kind::Count(1),
+                Optional("none"),
+                Free,
+                "Tokens between two checkpoints with optimizer state that stay for ever: what is branched from.",
+            ),
+        ]],
+    },
+    Table {
         path: "log",
         doc: "How the run tells of itself.",
+        keys: &[&[
+            key(
+                "every_steps",
+                Kind::Count(1),
+                Default("10"),
+                Free,
+                "Steps between two lines where there is no terminal for a progress bar. `metrics.jsonl` has every step.",
+            ),
+            key("tensorboard", Kind::Flag, Default("true"), Free, "Whether TensorBoard events are written."),
+        ]],
+    },
+    Table {
+        path: "log.sinks[]",
+        doc: "Programs that get each line of `metrics.jsonl` on standard input. Any number.",
         keys: &[&[key(
-            "every_steps",
-            Kind::Count(1),
-            Default("10"),
+            "command",
+            Kind::Texts,
+            Required,
             Free,
-            "Steps between two lines where there is no terminal for a progress bar. `metrics.jsonl` has every step.",
+            "The program and its arguments: `[\"python3\", \"sink.py\"]`. No shell reads them.",
         )]],
     },
 ];

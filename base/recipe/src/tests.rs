@@ -1,145 +1,19 @@
 //! Whole recipes: what is understood, what is refused and with which words.
 
-use std::collections::BTreeMap;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use insta::assert_snapshot;
 
+use crate::fixtures::{FULL, World, load};
 use crate::fuzz::SMALLEST;
 use crate::keys::Table;
-use crate::recipe::{Device, ModelStart, Order, Origin, Weights};
+use crate::recipe::{Device, ModelStart, OnNonFinite, OptimizerState, Order, Origin, Weights};
 use crate::table::TABLES;
-use crate::{Host, Options, Recipe, Shape, ThisMachine};
-
-/// A machine of a few files. Everything but what is named `missing…` exists.
-#[derive(Default)]
-struct World {
-    files: BTreeMap<PathBuf, String>,
-}
-
-impl World {
-    fn with(files: &[(&str, &str)]) -> World {
-        let at = |path: &str| Path::new("/home/run").join(path);
-        World { files: files.iter().map(|(path, text)| (at(path), (*text).to_owned())).collect() }
-    }
-
-    fn load(&self, sets: &[&str]) -> Result<Recipe, String> {
-        let options = Options { sets: sets.iter().map(|set| (*set).to_owned()).collect(), no_paths: false };
-        Recipe::load(self, Path::new("r.toml"), &options).map_err(|errors| errors.to_string())
-    }
-}
-
-impl Host for World {
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let text = self.files.get(path).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        Ok(text.clone().into_bytes())
-    }
-
-    fn exists(&self, path: &Path) -> bool {
-        !path.to_string_lossy().contains("missing")
-    }
-
-    fn is_link(&self, path: &Path) -> bool {
-        path.ends_with("link")
-    }
-
-    fn variable(&self, name: &str) -> Option<String> {
-        (name == "DATA").then(|| "/mnt/data".to_owned())
-    }
-
-    fn working_directory(&self) -> io::Result<PathBuf> {
-        Ok(PathBuf::from("/home/run"))
-    }
-}
-
-pub(crate) fn load(text: &str) -> Result<Recipe, String> {
-    World::with(&[("r.toml", text)]).load(&[])
-}
+use crate::{Options, Recipe, Shape, ThisMachine};
 
 fn errors(text: &str) -> String {
     load(text).unwrap_err()
 }
-
-/// Every key there is, but for the second of each pair that excludes the other.
-pub(crate) const FULL: &str = r#"
-[run]
-dir = "runs/full"
-seed = 7
-device = "cpu"
-threads = 2
-forward = "invariant"
-
-[model]
-tokenizer = "tokenizer.json"
-weights = "bf16"
-
-[model.config]
-model_type = "llama"
-vocab_size = 512
-hidden_size = 128
-intermediate_size = 344
-num_hidden_layers = 4
-num_attention_heads = 4
-num_key_value_heads = 2
-head_dim = 32
-max_position_embeddings = "1k"
-rms_norm_eps = 1e-6
-rope_theta = 500_000
-tie_word_embeddings = true
-initializer_range = 0.01
-rope_scaling = { rope_type = "llama3", factor = 8, low_freq_factor = 1.0, high_freq_factor = 4.0, original_max_position_embeddings = 256 }
-
-[data.sources.gsm8k]
-path = "${DATA}/gsm8k.jsonl"
-text = "{{ question }}\n{{ answer }}"
-where = "answer"
-add_eos = false
-add_bos = true
-
-[data.sources.made]
-generated = { kind = "word-problems", rows = "20k", seed = 3 }
-
-[[stages]]
-name = "stable"
-tokens = "1.5M"
-sequence_length = 256
-batch_tokens = 8_192
-micro_batch_tokens = 2_048
-mixture = { gsm8k = 1.0 }
-order = "sequential"
-document_mask = false
-schedule = { shape = "one_minus_sqrt", lr = 2e-3, final_lr = 1e-5, warmup_steps = 10 }
-
-[optimizer]
-betas = [0.9, 0.99]
-eps = 1e-6
-weight_decay = 0
-clip = 0
-
-[[validation]]
-name = "held-out"
-path = "held_out.jsonl"
-every_steps = 50
-max_tokens = "100k"
-
-[[validation]]
-name = "fresh"
-generated = { kind = "word-problems", rows = 100, seed = 4 }
-text = "{{ question }}"
-
-[samples]
-prompts = ["Ann has", "a \"quoted\"\n\u0001 line"]
-every_steps = 100
-max_new_tokens = 32
-temperature = 0.7
-top_k = 50
-top_p = 0.9
-min_p = 0.05
-
-[log]
-every_steps = 20
-"#;
 
 #[test]
 fn a_full_recipe_means_what_it_says() {
@@ -151,15 +25,25 @@ fn a_full_recipe_means_what_it_says() {
     assert_eq!(config["max_position_embeddings"], 1000);
     assert_eq!(config["rope_theta"], 500_000.0);
     assert_eq!(config["rope_scaling"]["factor"], 8.0);
-    let source = recipe.source().unwrap();
+    let source = recipe.source("gsm8k").unwrap();
     assert_eq!(source.origin, Origin::Path("/mnt/data/gsm8k.jsonl".into()));
     assert_eq!(source.text, "{{ question }}\n{{ answer }}");
     assert_eq!(
-        (source.filter.as_deref(), source.add_eos, source.add_bos),
-        (Some("answer"), false, Some(true))
+        (source.filter.as_deref(), source.add_eos, source.add_bos, source.restart),
+        (Some("answer"), false, Some(true), true)
     );
-    assert_eq!(recipe.stage.order, Order::Sequential);
-    let schedule = recipe.stage.schedule;
+    assert_eq!(recipe.data.skip_steps, [7..=7, 100..=103, 1000..=1010]);
+    assert_eq!(recipe.data.on_nonfinite, OnNonFinite::Skip { at_most: 5 });
+    let shares: Vec<_> =
+        recipe.stages[1].mixture.iter().map(|share| (share.source.as_str(), share.share)).collect();
+    assert_eq!(shares, [("gsm8k", 0.25), ("made", 0.75)]);
+    let checkpoints = &recipe.checkpoints;
+    assert_eq!((checkpoints.every_minutes, checkpoints.every_steps), (Some(0.5), Some(60)));
+    assert_eq!((checkpoints.every_tokens, checkpoints.keep), (Some(2_000_000), 2));
+    assert_eq!((checkpoints.milestones, checkpoints.milestone_state), (Some(500_000), Some(1_000_000)));
+    assert_eq!(recipe.log.sinks[0].command, ["python3", "sink.py", ""]);
+    assert_eq!(recipe.stages[0].order, Order::Sequential);
+    let schedule = recipe.stages[0].schedule;
     assert_eq!(
         (schedule.shape, schedule.steps),
         (Shape::OneMinusSqrt, 184),
@@ -183,11 +67,17 @@ fn the_smallest_recipe_has_the_defaults_of_the_table() {
     [model]
     from = "/home/run/model"
     weights = "auto"
+    optimizer_state = "fresh"
+
+    [data]
+    skip_steps = []
+    on_nonfinite = "stop"
 
     [data.sources.text]
     path = "/home/run/text.jsonl"
     text = "{{ text }}"
     add_eos = true
+    restart = false
 
     [[stages]]
     name = "only"
@@ -210,8 +100,13 @@ fn the_smallest_recipe_has_the_defaults_of_the_table() {
     weight_decay = 0.1
     clip = 1.0
 
+    [checkpoints]
+    every_minutes = 30.0
+    keep = 3
+
     [log]
     every_steps = 10
+    tensorboard = true
     "#);
 }
 
@@ -298,7 +193,6 @@ fn a_mistyped_required_key_is_one_mistake() {
 fn values_of_the_wrong_type_say_what_is_expected() {
     assert_snapshot!(errors(
         r#"
-data = 3
 validation = { name = "x" }
 [run]
 dir = ["a"]
@@ -317,6 +211,11 @@ batch_tokens = "1.5"
 document_mask = "yes"
 mixture = ["text"]
 schedule = "constant"
+[[stages]]
+name = "shares"
+mixture = { text = 0, b = "half", c = 0.5 }
+[data]
+skip_steps = ["5-4", 0, "3--4", 1.5, "12k-13k", -3]
 [optimizer]
 betas = [0.9, 1.0]
 eps = nan
@@ -325,6 +224,13 @@ clip = "inf"
 [samples]
 prompts = "Once"
 top_p = 1.5
+[checkpoints]
+keep = 0
+every_minutes = -1
+every_tokens = "1.5"
+[log]
+tensorboard = "no"
+sinks = ["wandb"]
 "#
     ));
 }
@@ -365,7 +271,18 @@ micro_batch_tokens = 64
 mixture = { mad = 1.0, "a/b" = 1.0 }
 schedule = { lr = 1e-3, final_lr = 0, warmup_steps = 11 }
 [[stages]]
-name = "b"
+name = "a"
+steps = 1
+sequence_length = 4
+batch_tokens = 4
+mixture = { made = 0.7, "a/b" = 0.2 }
+schedule = { lr = 1e-3 }
+[data]
+max_skips = 3
+[checkpoints]
+every_minutes = 1e9
+[[log.sinks]]
+command = ["", "x"]
 [[validation]]
 name = "v"
 generated = { kind = "word-problems", rows = 5, seed = 2 }
@@ -390,6 +307,48 @@ fn a_random_start_needs_a_shape_that_fits_and_a_tokenizer() {
             .replace("max_position_embeddings = \"1k\"", "max_position_embeddings = 128")
             .replace("warmup_steps = 10", "warmup_steps = 185")
     ));
+}
+
+#[test]
+fn moments_are_loaded_where_there_is_a_checkpoint_and_skips_have_a_limit() {
+    let text = SMALLEST.replace("from = \"model\"", "from = \"model\"\noptimizer_state = \"load\"");
+    assert_eq!(load(&text).unwrap().model.optimizer_state, OptimizerState::Load);
+    let random = FULL.replace("optimizer_state = \"fresh\"", "optimizer_state = \"load\"");
+    assert_snapshot!(errors(&random.replace("max_skips = 5\n", "")));
+}
+
+#[test]
+fn stages_that_take_more_tokens_than_can_be_counted_are_refused() {
+    let text = FULL.replace("steps = 40", "steps = 9_000_000_000_000_000");
+    let text = errors(&text);
+    assert!(text.contains("`stages[1]` takes the run beyond 9223372036854775807 tokens"), "{text}");
+    assert!(text.ends_with("r.toml: 1 mistake"), "{text}");
+}
+
+#[test]
+fn a_source_that_no_stage_draws_from_need_not_exist() {
+    let idle = "[data.sources.idle]\npath = \"missing.jsonl\"\n[[stages]]";
+    let text =
+        SMALLEST.replace("[[stages]]", idle).replace("steps = 10", "steps = 10\nmixture = { text = 1 }");
+    let recipe = load(&text).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(recipe.content_hash(), load(SMALLEST).unwrap().content_hash());
+    assert!(errors(&text.replace("text = 1 }", "text = 0.5, idle = 0.5 }")).contains("missing.jsonl"));
+}
+
+#[test]
+fn shares_sum_to_one_within_a_millionth() {
+    for (shares, sound) in [
+        ("gsm8k = 0.333333, made = 0.666667", true),
+        ("gsm8k = 0.3333335, made = 0.666667", true),
+        ("gsm8k = 0.333333, made = 0.66666", false),
+        ("gsm8k = 0.5, made = 0.6", false),
+        ("gsm8k = 0.5", false),
+        ("", false),
+    ] {
+        let text = FULL.replace("gsm8k = 0.25, made = 0.75", shares);
+        assert_eq!(load(&text).is_ok(), sound, "{shares}");
+        assert!(sound || errors(&text).contains("`stages[1].mixture` has shares that sum to"), "{shares}");
+    }
 }
 
 #[test]
@@ -424,6 +383,8 @@ fn an_override_replaces_merges_and_reaches_into_lists() {
             "run.seed = 2",
             "stages.0.steps=\"1k\"",
             "stages.0.schedule.lr=1",
+            "stages.1.mixture = { made = 1.0 }",
+            "data.skip_steps = [3, 1, 2]",
             "validation.1.name=renamed",
             "run.dir=out/here",
             "samples.prompts=['a', 'b', 'c']",
@@ -431,7 +392,13 @@ fn an_override_replaces_merges_and_reaches_into_lists() {
         .unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!((recipe.optimizer.eps, recipe.optimizer.clip), (1e-5, Some(2.0)));
     assert_eq!((recipe.run.device, recipe.run.seed), (Device::Cuda, 2));
-    assert_eq!((recipe.stage.schedule.steps, recipe.stage.schedule.lr), (1000, 1.0), "`tokens` gave way");
+    assert_eq!(
+        (recipe.stages[0].schedule.steps, recipe.stages[0].schedule.lr),
+        (1000, 1.0),
+        "`tokens` gave way"
+    );
+    assert_eq!(recipe.stages[1].mixture.len(), 1, "a mixture is replaced whole");
+    assert_eq!(recipe.data.skip_steps, [1..=3]);
     assert_eq!(recipe.validation[1].source.name, "renamed");
     assert_eq!(recipe.run.dir, Path::new("/home/run/out/here"));
     assert_eq!(recipe.samples.unwrap().prompts.len(), 3);
@@ -473,7 +440,7 @@ fn a_recipe_extends_another_key_by_key_and_lists_whole() {
     assert_eq!(recipe.run.dir, Path::new("/home/run/base/runs/full"), "relative to the file it stands in");
     assert_eq!(recipe.model.start, ModelStart::From("/home/run/mine".into()), "`config` gave way to `from`");
     assert_eq!((recipe.optimizer.eps, recipe.optimizer.betas), (1e-4, [0.9, 0.99]));
-    assert!(matches!(recipe.source().unwrap().origin, Origin::Generated { rows: 1, .. }));
+    assert!(matches!(recipe.source("gsm8k").unwrap().origin, Origin::Generated { rows: 1, .. }));
     assert_eq!(recipe.samples.unwrap().prompts, ["x"]);
 }
 
@@ -521,26 +488,11 @@ fn paths_that_do_not_exist_pass_only_when_asked() {
 }
 
 #[test]
-fn the_recipes_of_this_repository_are_sound() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
-    let mut found = 0;
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "toml") {
-            let options = Options { sets: Vec::new(), no_paths: true };
-            Recipe::load(&ThisMachine, &path, &options).unwrap_or_else(|errors| panic!("{errors}"));
-            found += 1;
-        }
-    }
-    assert!(found > 0);
-}
-
-#[test]
 fn the_readme_of_the_recipes_shows_a_sound_recipe() {
     let readme = include_str!("../../../recipes/README.md");
     let example = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let quickstart = include_str!("../../../recipes/quickstart.toml");
     let world = World::with(&[("quickstart.toml", quickstart), ("r.toml", example)]);
     let recipe = world.load(&["stages.0.steps=100"]).unwrap_or_else(|errors| panic!("{errors}"));
-    assert_eq!(recipe.source().unwrap().origin, Origin::Path("/home/run/my.jsonl".into()));
+    assert_eq!(recipe.source("word-problems").unwrap().origin, Origin::Path("/home/run/my.jsonl".into()));
 }

@@ -86,6 +86,11 @@ impl Backend for CpuBackend {
         }
     }
 
+    fn snapshot(&mut self, from: &View, into: &mut [u8]) -> Result<(), BackendError> {
+        into.copy_from_slice(self.memory.bytes_mut(from));
+        Ok(())
+    }
+
     fn begin_capture(&mut self) -> Result<(), BackendError> {
         self.capturing = Some(Vec::new());
         Ok(())

@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         table,
         dtype: weights.narrowest_dtype(),
         max_shard_bytes,
-        companions: Companions::Directory(&source),
+        companions: &Companions::of(&source)?,
     };
     export.write(
         &mut |name, write| {

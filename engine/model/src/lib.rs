@@ -14,6 +14,7 @@ pub mod init;
 mod net;
 mod params;
 mod rope;
+mod snapshot;
 mod train;
 mod transfer;
 
@@ -23,5 +24,6 @@ pub use hf::{ModelDir, WeightDType};
 pub use net::{BlockViews, Net, Paged, Rows};
 pub use params::{BUCKET_ALIGN, Bucket, Flat, LayerParams, Param, ParamTable, Source, TENSOR_ALIGN};
 pub use rope::Rope;
+pub use snapshot::{Section, Snapshot};
 pub use train::{AdamWConfig, MicroBatch, Shape, StepReport, Trainer};
 pub use transfer::TransferError;

@@ -1,6 +1,6 @@
 //! The model's forward pass, written once for every device, for training and inference alike.
 
-use crate::{BUCKET_ALIGN, Flat, LayerParams, ModelConfig, ParamTable};
+use crate::{BUCKET_ALIGN, Flat, LayerParams, ModelConfig, Param, ParamTable};
 use octo_ops::{Attention, DType, Embed, GateUpSwiglu, LinearResidual, QkvRope, RmsNorm, View};
 use octo_queue::{Queue, QueueError};
 
@@ -93,6 +93,12 @@ pub(crate) fn whole(arena: Flat, params: &ParamTable) -> View {
     View::new(arena.buffer, 0, arena.dtype, &flat_shape(params))
 }
 
+/// Elements `first ..` of a parameter in an arena.
+pub(crate) fn part(params: &ParamTable, arena: Flat, param: Param, first: u64, length: usize) -> View {
+    let offset = (params.range(param).start + first) * arena.dtype.bytes();
+    View::new(arena.buffer, offset, arena.dtype, &[length as u32])
+}
+
 impl Net {
     /// Allocates the weights and the rope table; weights are zero until they are filled.
     pub fn allocate(
@@ -181,7 +187,7 @@ impl Net {
         self.weight(self.params.head())
     }
 
-    pub(crate) fn weight(&self, param: crate::Param) -> View {
+    pub(crate) fn weight(&self, param: Param) -> View {
         self.params.view(self.weights, param)
     }
 

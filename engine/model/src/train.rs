@@ -73,7 +73,10 @@ pub struct Trainer {
     result: View,
     logprob: View,
     programs: Programs,
-    updates: u64,
+    pub(crate) updates: u64,
+    /// Targets of the step under way.
+    targets: f64,
+    /// Targets of the step whose report has not been fetched.
     pending: Option<f64>,
 }
 
@@ -157,6 +160,7 @@ impl Trainer {
             logprob,
             programs,
             updates: 0,
+            targets: 1.0,
             pending: None,
         })
     }
@@ -181,17 +185,32 @@ impl Trainer {
         self.moments
     }
 
-    /// One optimizer step over micro-batches, all of this trainer's shape. Returns the report of the step
-    /// *before* this one: the host never waits for the step it has just asked for.
+    /// Optimizer steps taken.
+    pub fn updates(&self) -> u64 {
+        self.updates
+    }
+
+    /// One optimizer step over micro-batches, all of this trainer's shape: [`Trainer::begin`], each
+    /// [`Trainer::pass`], [`Trainer::update`].
     pub fn step(
         &mut self,
         queue: &mut Queue,
         lr: f64,
         micro_batches: &[MicroBatch<'_>],
     ) -> Result<Option<StepReport>, QueueError> {
-        let targets: usize = micro_batches.iter().map(|b| b.labels.iter().filter(|&&l| l >= 0).count()).sum();
-        self.updates += 1;
-        let correction = |beta: f64| (1.0 - beta.powf(self.updates as f64)) as f32;
+        let targets = micro_batches.iter().map(|b| b.labels.iter().filter(|&&l| l >= 0).count()).sum();
+        self.begin(queue, lr, targets)?;
+        for (i, batch) in micro_batches.iter().enumerate() {
+            self.pass(queue, i, batch)?;
+        }
+        self.update(queue)
+    }
+
+    /// Begins a step with its learning rate and the number of labels that are not −1 in all its micro-batches.
+    /// A step that was begun and not updated leaves weights and moments as they are: the next one begins anew.
+    pub fn begin(&mut self, queue: &mut Queue, lr: f64, targets: usize) -> Result<(), QueueError> {
+        let update = self.updates + 1;
+        let correction = |beta: f64| (1.0 - beta.powf(update as f64)) as f32;
         let block = StepBlock {
             lr: lr as f32,
             bias_correction1: correction(self.optimizer.beta1),
@@ -199,15 +218,29 @@ impl Trainer {
             clip: self.optimizer.clip as f32,
             inv_targets: 1.0 / targets.max(1) as f32,
         };
-        queue.upload(self.step_block, bytemuck::bytes_of(&block))?;
-        for (i, batch) in micro_batches.iter().enumerate() {
-            self.upload(queue, batch)?;
-            queue.replay(if i == 0 { self.programs.first } else { self.programs.further })?;
-        }
+        self.targets = targets.max(1) as f64;
+        queue.upload(self.step_block, bytemuck::bytes_of(&block))
+    }
+
+    /// Forward and backward of the step's micro-batch `index`, from 0, in order.
+    pub fn pass(
+        &mut self,
+        queue: &mut Queue,
+        index: usize,
+        batch: &MicroBatch<'_>,
+    ) -> Result<(), QueueError> {
+        self.upload(queue, batch)?;
+        queue.replay(if index == 0 { self.programs.first } else { self.programs.further })
+    }
+
+    /// Ends a step: norm, clip, AdamW. Returns the report of the step *before* this one: the host never waits
+    /// for the step it has just asked for.
+    pub fn update(&mut self, queue: &mut Queue) -> Result<Option<StepReport>, QueueError> {
         queue.replay(self.programs.update)?;
+        self.updates += 1;
         let report = self.finish(queue)?;
         queue.begin_readback(RESULT, self.result)?;
-        self.pending = Some(targets.max(1) as f64);
+        self.pending = Some(self.targets);
         Ok(report)
     }
 

@@ -1,10 +1,10 @@
 //! Weights between host and device: from files or a random start into the arena, and back out.
 
 use crate::hf::ParamFiles;
-use crate::net::Net;
+use crate::net::{Net, part};
 use crate::{Flat, ModelError, Param, init};
 use half::bf16;
-use octo_ops::{DType, Slot, View, master};
+use octo_ops::{DType, Slot, master};
 use octo_queue::{Queue, QueueError};
 
 /// Elements moved at once.
@@ -65,15 +65,19 @@ impl Net {
         remainder: Option<Flat>,
     ) -> Result<(), QueueError> {
         if self.weights.dtype == DType::F32 {
-            return queue
-                .upload(self.part(self.weights, param, first, values.len()), bytemuck::cast_slice(values));
+            return queue.upload(
+                part(&self.params, self.weights, param, first, values.len()),
+                bytemuck::cast_slice(values),
+            );
         }
         let (weights, rests): (Vec<bf16>, Vec<i16>) = values.iter().map(|&v| master::split(v)).unzip();
-        queue.upload(self.part(self.weights, param, first, values.len()), bytemuck::cast_slice(&weights))?;
+        queue.upload(
+            part(&self.params, self.weights, param, first, values.len()),
+            bytemuck::cast_slice(&weights),
+        )?;
         match remainder {
-            Some(arena) => {
-                queue.upload(self.part(arena, param, first, values.len()), bytemuck::cast_slice(&rests))
-            }
+            Some(arena) => queue
+                .upload(part(&self.params, arena, param, first, values.len()), bytemuck::cast_slice(&rests)),
             None => Ok(()),
         }
     }
@@ -87,7 +91,7 @@ impl Net {
         first: u64,
         into: &mut [f32],
     ) -> Result<(), QueueError> {
-        queue.begin_readback(WEIGHTS, self.part(arena, param, first, into.len()))?;
+        queue.begin_readback(WEIGHTS, part(&self.params, arena, param, first, into.len()))?;
         if arena.dtype == DType::Bf16 {
             let mut halves = vec![bf16::ZERO; into.len()];
             queue.finish_readback(WEIGHTS, bytemuck::cast_slice_mut(&mut halves))?;
@@ -96,10 +100,5 @@ impl Net {
         } else {
             queue.finish_readback(WEIGHTS, bytemuck::cast_slice_mut(into))
         }
-    }
-
-    fn part(&self, arena: Flat, param: Param, first: u64, length: usize) -> View {
-        let offset = (self.params.range(param).start + first) * arena.dtype.bytes();
-        View::new(arena.buffer, offset, arena.dtype, &[length as u32])
     }
 }

@@ -51,7 +51,7 @@ fn export(
     arena: &[f32],
     dtype: WeightDType,
     limit: u64,
-    companions: Companions,
+    companions: &Companions,
 ) -> TempDir {
     let (dir, table) = (tempfile::tempdir().unwrap(), ParamTable::new(config));
     Export { config, table: &table, dtype, max_shard_bytes: limit, companions }
@@ -125,7 +125,7 @@ fn hugging_face_to_arena_to_hugging_face_is_byte_equal() {
         let model = ModelDir::open(&source).unwrap();
         let arena = arena(model.weights());
         for limit in [MAX_SHARD_BYTES, 30_000] {
-            let copy = export(model.config(), &arena, dtype, limit, Companions::Directory(&source));
+            let copy = export(model.config(), &arena, dtype, limit, &Companions::of(&source).unwrap());
             let mut expected = tensors(&source);
             expected.retain(|name, _| !name.ends_with("inv_freq"));
             assert_eq!(tensors(copy.path()), expected, "{name}");
@@ -173,7 +173,7 @@ fn shards_keep_their_limit_and_the_index_names_them() {
     let model = ModelDir::open(&golden("llama3_gqa")).unwrap();
     let arena = arena(model.weights());
     let limit = 30_000;
-    let dir = export(model.config(), &arena, WeightDType::F32, limit, Companions::Files(&[]));
+    let dir = export(model.config(), &arena, WeightDType::F32, limit, &Companions::default());
     let index = json_of(dir.path().join("model.safetensors.index.json"));
     assert_eq!(index["metadata"]["total_size"], 4 * model.weights().table().parameter_count());
     let map = index["weight_map"].as_object().unwrap();
@@ -197,7 +197,7 @@ fn exports_keep_every_key_and_say_the_dtype_they_have() {
     for name in GOLDEN {
         let model = ModelDir::open(&golden(name)).unwrap();
         let arena = arena(model.weights());
-        let dir = export(model.config(), &arena, WeightDType::Bf16, MAX_SHARD_BYTES, Companions::Files(&[]));
+        let dir = export(model.config(), &arena, WeightDType::Bf16, MAX_SHARD_BYTES, &Companions::default());
         let mut expected = json_of(golden(name).join("config.json"));
         let key = if expected.get("dtype").is_some() { "dtype" } else { "torch_dtype" };
         expected[key] = "bfloat16".into();
@@ -215,7 +215,7 @@ fn a_tied_export_has_no_head_and_an_untied_one_has() {
     for (name, tied) in [("llama_tied", true), ("llama3_gqa", false)] {
         let model = ModelDir::open(&golden(name)).unwrap();
         let arena = arena(model.weights());
-        let dir = export(model.config(), &arena, WeightDType::F32, MAX_SHARD_BYTES, Companions::Files(&[]));
+        let dir = export(model.config(), &arena, WeightDType::F32, MAX_SHARD_BYTES, &Companions::default());
         assert_eq!(tensors(dir.path()).contains_key("lm_head.weight"), !tied);
     }
 }
@@ -224,36 +224,29 @@ fn a_tied_export_has_no_head_and_an_untied_one_has() {
 fn companions_are_carried_along_and_links_out_are_not() {
     let model = ModelDir::open(&golden("llama2_f16")).unwrap();
     let arena = arena(model.weights());
-    let write = |companions| export(model.config(), &arena, WeightDType::F32, MAX_SHARD_BYTES, companions);
+    let write = |companions: &Companions| {
+        export(model.config(), &arena, WeightDType::F32, MAX_SHARD_BYTES, companions)
+    };
 
     let source = tempfile::tempdir().unwrap();
     for name in ["tokenizer.json", "merges.txt", "chat_template.jinja", "generation_config.json", "notes.txt"]
     {
         put(&source.path().join(name), name.as_bytes());
     }
-    let copied = write(Companions::Directory(source.path()));
+    let copied = write(&Companions::of(source.path()).unwrap());
     for name in ["tokenizer.json", "merges.txt", "chat_template.jinja", "generation_config.json"] {
         assert_eq!(fs::read(copied.path().join(name)).unwrap(), name.as_bytes());
     }
     assert!(!copied.path().join("notes.txt").exists());
 
-    let given = write(Companions::Files(&[("tokenizer.json", b"{}")]));
+    let given = write(&Companions::default().with("tokenizer.json", "{}"));
     assert_eq!(fs::read(given.path().join("tokenizer.json")).unwrap(), b"{}");
     let generation = json_of(given.path().join("generation_config.json"));
     assert_eq!(generation, json!({"_from_model_config": true, "bos_token_id": 1, "eos_token_id": 2}));
 
     let secret = tempfile::NamedTempFile::new().unwrap();
     std::os::unix::fs::symlink(secret.path(), source.path().join("vocab.json")).unwrap();
-    let table = model.weights().table();
-    let error = Export {
-        config: model.config(),
-        table,
-        dtype: WeightDType::F32,
-        max_shard_bytes: MAX_SHARD_BYTES,
-        companions: Companions::Directory(source.path()),
-    }
-    .write(&mut |_, _| Ok(()), &mut |_, _, _| Ok(()))
-    .unwrap_err();
+    let error = Companions::of(source.path()).unwrap_err();
     assert!(matches!(error, ModelError::Outside { name, .. } if name == "vocab.json"));
 }
 
@@ -447,7 +440,7 @@ fn a_random_start_exports_and_comes_back() {
         let range = table.range(param);
         init::fill(&config, &table, 1, param, 0, &mut values[range.start as usize..range.end as usize]);
     }
-    let dir = export(&config, &values, WeightDType::F32, MAX_SHARD_BYTES, Companions::Files(&[]));
+    let dir = export(&config, &values, WeightDType::F32, MAX_SHARD_BYTES, &Companions::default());
     let again = ModelDir::open(dir.path()).unwrap();
     assert_eq!(arena(again.weights()), values);
     assert_eq!(again.eos_token_ids(), [0]);

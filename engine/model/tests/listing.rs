@@ -50,6 +50,7 @@ fn name(event: &Event) -> &'static str {
         Event::Upload(_) => "upload",
         Event::BeginReadback(_) => "begin readback",
         Event::FinishReadback => "finish readback",
+        Event::Snapshot(_) => "snapshot",
         Event::Capture(_) => "capture",
         Event::Replay(_) => "replay",
         Event::Wait => "wait",

@@ -64,6 +64,8 @@ pub trait Backend {
     fn begin_readback(&mut self, slot: Slot, from: &View) -> Result<(), BackendError>;
     /// Waits for that copy; `into` has its exact size.
     fn finish_readback(&mut self, slot: Slot, into: &mut [u8]) -> Result<(), BackendError>;
+    /// Copies a contiguous view of any size to the host, after everything asked for before; for checkpoints.
+    fn snapshot(&mut self, from: &View, into: &mut [u8]) -> Result<(), BackendError>;
     /// From here on ops are recorded, not executed.
     fn begin_capture(&mut self) -> Result<(), BackendError>;
     /// Ends recording.

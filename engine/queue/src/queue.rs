@@ -97,6 +97,13 @@ impl Queue {
         Ok(self.backend.finish_readback(slot, into)?)
     }
 
+    /// Copies a contiguous view to the host and waits for it: what a checkpoint is written from.
+    pub fn snapshot(&mut self, from: View, into: &mut [u8]) -> Result<(), QueueError> {
+        self.refuse(self.capturing, || "snapshot inside a capture".into())?;
+        self.check_copy("snapshot", &from, into.len())?;
+        Ok(self.backend.snapshot(&from, into)?)
+    }
+
     /// Records the ops that `f` runs as a program.
     pub fn capture(
         &mut self,
@@ -212,6 +219,7 @@ mod tests {
         assert!(q.capture(|q| q.upload(loss, &[0; 16])).is_err());
         assert!(q.capture(|q| q.begin_readback(Slot(0), loss)).is_err());
         assert!(q.capture(|q| q.wait()).is_err());
+        assert!(q.capture(|q| q.snapshot(loss, &mut [0; 16])).is_err());
         assert!(q.capture(|q| q.replay(program)).is_err());
         assert!(q.upload(loss, &[0; 12]).is_err(), "a copy of the wrong size");
     }

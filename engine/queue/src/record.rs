@@ -23,6 +23,8 @@ pub enum Event {
     BeginReadback(View),
     /// The host waited for a readback.
     FinishReadback,
+    /// A view was copied to the host for a checkpoint.
+    Snapshot(View),
     /// A program was captured.
     Capture(Program),
     /// A program ran.
@@ -141,6 +143,11 @@ impl Backend for Recorder {
             return Err(BackendError::Misuse(format!("{slot:?} does not hold {} bytes", into.len())));
         }
         into.fill(0);
+        Ok(())
+    }
+
+    fn snapshot(&mut self, from: &View, _into: &mut [u8]) -> Result<(), BackendError> {
+        self.0.state().events.push(Event::Snapshot(*from));
         Ok(())
     }
 

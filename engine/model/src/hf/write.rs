@@ -37,13 +37,29 @@ const COMPANIONS: [&str; 10] = [
     "chat_template.json",
 ];
 
-/// Where the tokenizer, the chat template and `generation_config.json` come from.
-#[derive(Clone, Copy, Debug)]
-pub enum Companions<'a> {
-    /// Every such file of a model directory is copied.
-    Directory(&'a Path),
-    /// These files: names and contents.
-    Files(&'a [(&'a str, &'a [u8])]),
+/// The tokenizer, the chat template, `generation_config.json` and the like: names and contents.
+#[derive(Clone, Debug, Default)]
+pub struct Companions(Vec<(String, Vec<u8>)>);
+
+impl Companions {
+    /// Every such file of a model directory, held in memory: the directory may be gone when they are written.
+    ///
+    /// # Errors
+    /// I/O; a file that is too large or lies elsewhere.
+    pub fn of(dir: &Path) -> Result<Companions, ModelError> {
+        let names = COMPANIONS.into_iter().filter(|name| files::has(dir, name));
+        let read = |name: &str| -> Result<(String, Vec<u8>), ModelError> {
+            Ok((name.to_owned(), files::read_capped(&files::inside(dir, name)?, MAX_COMPANION_BYTES)?))
+        };
+        Ok(Companions(names.map(read).collect::<Result<_, _>>()?))
+    }
+
+    /// With one more file.
+    #[must_use]
+    pub fn with(mut self, name: &str, content: impl Into<Vec<u8>>) -> Companions {
+        self.0.push((name.to_owned(), content.into()));
+        self
+    }
 }
 
 /// What is written, apart from the values.
@@ -58,7 +74,7 @@ pub struct Export<'a> {
     /// The most bytes of tensors in one file, [`MAX_SHARD_BYTES`] as a rule.
     pub max_shard_bytes: u64,
     /// Tokenizer and the like.
-    pub companions: Companions<'a>,
+    pub companions: &'a Companions,
 }
 
 impl Export<'_> {
@@ -67,26 +83,14 @@ impl Export<'_> {
     /// A tied model has no `lm_head.weight`. f32 values round to nearest, ties to even.
     ///
     /// # Errors
-    /// I/O of the sink, by file name; a companion that is not a plain file; a value that is not finite in
+    /// I/O of the sink, by file name; a value that is not finite in
     /// the dtype of the files, by tensor.
     pub fn write(&self, sink: &mut FileSink<'_>, values: &mut Values<'_>) -> Result<(), ModelError> {
         write_json(sink, "config.json", &self.config.to_json(self.dtype))?;
         let mut generation_config = false;
-        let mut copy = |name: &str, bytes: &[u8]| {
+        for (name, content) in &self.companions.0 {
             generation_config |= name == "generation_config.json";
-            write_bytes(sink, name, bytes)
-        };
-        match self.companions {
-            Companions::Directory(dir) => {
-                for name in COMPANIONS.into_iter().filter(|name| files::has(dir, name)) {
-                    copy(name, &files::read_capped(&files::inside(dir, name)?, MAX_COMPANION_BYTES)?)?;
-                }
-            }
-            Companions::Files(given) => {
-                for (name, bytes) in given {
-                    copy(name, bytes)?;
-                }
-            }
+            write_bytes(sink, name, content)?;
         }
         let (bos, eos) = (self.config.bos_token_id, &self.config.eos_token_ids);
         if !generation_config && (bos.is_some() || !eos.is_empty()) {
