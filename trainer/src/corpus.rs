@@ -1,20 +1,35 @@
-//! From a recipe's source to its tokens.
+//! From a recipe's source to its tokens, and to the batches of its stage.
 
-use crate::{Observer, TrainError};
-use octo_recipe::{Generator, Origin, Source};
+use crate::setup::Named;
+use crate::{Observer, TrainError, setup};
+use octo_recipe::{Generator, Order as RecipeOrder, Origin, Recipe, Source};
 use octo_rows::{Documents, Filter, Rows, Split, Template, WordProblems};
-use octo_shards::{TokenizeOptions, TokenizedSource};
+use octo_shards::{
+    BatchOptions, Batches, MixturePart, Order, ShardSet, TokenSource, TokenizeOptions, TokenizedSource,
+};
 use octo_text::Tokenizer;
 use std::sync::Arc;
 
-/// Reads, renders and tokenises a source.
-pub(crate) fn tokenise(
+/// Opens a source: tokenised files as they are, of others the documents, rendered and tokenised.
+pub(crate) fn open(
     source: &Source,
     split: Split,
     tokenizer: &Tokenizer,
     vocab_size: usize,
     observer: &mut dyn Observer,
-) -> Result<Arc<TokenizedSource>, TrainError> {
+) -> Result<Arc<TokenSource>, TrainError> {
+    if let Origin::Path(path) = &source.origin
+        && ShardSet::is_at(&path.to_string_lossy())
+    {
+        let shards = ShardSet::open(&path.to_string_lossy(), vocab_size, Some(tokenizer.content_hash()))?;
+        let (documents, tokens) = (shards.documents(), shards.tokens());
+        let files = shards.files().len();
+        observer.note(&format!(
+            "data     {}: {documents} documents, {tokens} tokens in {files} tokenised files",
+            source.name
+        ));
+        return Ok(Arc::new(TokenSource::Shards(shards)));
+    }
     if source.add_eos && tokenizer.eos_id().is_none() {
         return Err(TrainError::NoEos { source_name: source.name.clone() });
     }
@@ -46,5 +61,44 @@ pub(crate) fn tokenise(
         counts.filtered,
         counts.empty,
     ));
-    Ok(Arc::new(tokens))
+    Ok(Arc::new(TokenSource::Memory(tokens)))
+}
+
+/// The batches that a run of this recipe trains on, and the tokenizer they are made with; nothing is put on a
+/// device.
+///
+/// # Errors
+/// Whatever is wrong with the recipe's model directory, tokenizer or data.
+pub fn open_batches(
+    recipe: &Recipe,
+    observer: &mut dyn Observer,
+) -> Result<(Batches, Tokenizer), TrainError> {
+    let named = setup::open(recipe)?;
+    Ok((batches(recipe, &named, observer)?, named.tokenizer))
+}
+
+/// The batches of a recipe's stage.
+pub(crate) fn batches(
+    recipe: &Recipe,
+    named: &Named,
+    observer: &mut dyn Observer,
+) -> Result<Batches, TrainError> {
+    let stage = &recipe.stage;
+    // A checked recipe has the source its stage names.
+    let source = recipe.source().ok_or_else(|| TrainError::NoSource(stage.source.clone()))?;
+    let vocab = named.config.vocab_size as usize;
+    let tokens = open(source, Split::Train, &named.tokenizer, vocab, observer)?;
+    let part = MixturePart { name: source.name.clone(), source: tokens, share: 1.0, first_position: 0 };
+    let options = BatchOptions {
+        sequence_length: stage.sequence_length as usize,
+        batch_tokens: stage.batch_tokens as usize,
+        micro_batch_tokens: stage.micro_batch_tokens as usize,
+        order: match stage.order {
+            RecipeOrder::Sequential => Order::Sequential,
+            RecipeOrder::Shuffled => Order::Shuffled,
+        },
+        seed: recipe.run.seed,
+        document_mask: stage.document_mask,
+    };
+    Ok(Batches::new(vec![part], options)?)
 }

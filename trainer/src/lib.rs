@@ -17,6 +17,7 @@ mod setup;
 mod unigram;
 mod validation;
 
+pub use corpus::open_batches;
 pub use error::TrainError;
 pub use metrics::StepMetrics;
 pub use observer::{Observer, Outcome, ValidationOutcome};

@@ -2,12 +2,12 @@
 
 use crate::folder::Folder;
 use crate::setup::{self, Named, Ready, Start};
+use crate::unigram::Unigram;
 use crate::validation::{HeldOut, micro_batch};
 use crate::{Observer, Outcome, StepMetrics, TrainError, corpus, samples};
 use octo_model::StepReport;
-use octo_recipe::{Order as RecipeOrder, Recipe};
-use octo_rows::Split;
-use octo_shards::{Batch, BatchOptions, Batches, Order};
+use octo_recipe::Recipe;
+use octo_shards::{Batch, Batches};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -24,7 +24,7 @@ pub fn train(recipe: &Recipe, observer: &mut dyn Observer) -> Result<Outcome, Tr
     observer.note(&format!("device   {}; forward products invariant", queue.describe().description));
     let named = setup::open(recipe)?;
     let vocab = named.config.vocab_size as usize;
-    let batches = training_batches(recipe, &named, observer)?;
+    let batches = corpus::batches(recipe, &named, observer)?;
     let held_out = recipe
         .validation
         .iter()
@@ -59,11 +59,10 @@ struct Pending {
 impl Run<'_> {
     fn go(mut self) -> Result<Outcome, TrainError> {
         let schedule = self.recipe.stage.schedule;
-        let micro_batches = self.batches.micro_batches();
         let mut pending: Option<Pending> = None;
         for step in 0..schedule.steps {
             let began = Instant::now();
-            let data: Vec<Batch> = (0..micro_batches).map(|m| self.batches.batch(step, m)).collect();
+            let data = self.batches.step(step)?;
             let views: Vec<_> = data.iter().map(micro_batch).collect();
             let lr = schedule.lr(step);
             let report = self.ready.trainer.step(&mut self.ready.queue, lr, &views)?;
@@ -145,10 +144,10 @@ impl Run<'_> {
 
     /// Where the sequences of a step begin, for the message of a guard.
     fn documents(&self, data: &[Batch]) -> String {
-        let source = self.batches.source();
+        let mixture = self.batches.mixture();
         let origins = data.iter().flat_map(|batch| &batch.origins);
         let mut places: Vec<String> = origins
-            .filter_map(|origin| source.origin(origin.first_document))
+            .filter_map(|origin| mixture[origin.source].source.origin(origin.first_document))
             .map(|origin| origin.to_string())
             .collect();
         places.dedup();
@@ -177,36 +176,11 @@ impl Run<'_> {
             &self.named.tokenizer,
             self.recipe,
         )?;
-        let train = self.batches.source().tokens();
         let vocab = self.named.config.vocab_size as usize;
-        let validation = self.held_out.iter().map(|set| set.outcome(train, vocab)).collect();
+        let unigram = Unigram::of(self.batches.mixture(), vocab)?;
+        let validation = self.held_out.iter().map(|set| set.outcome(&unigram)).collect();
         Ok(Outcome { steps, last_loss: self.last.unwrap_or(f64::NAN), validation, model })
     }
-}
-
-fn training_batches(
-    recipe: &Recipe,
-    named: &Named,
-    observer: &mut dyn Observer,
-) -> Result<Batches, TrainError> {
-    let stage = &recipe.stage;
-    // A checked recipe has the source its stage names.
-    let source = recipe.source().ok_or_else(|| TrainError::NoSource(stage.source.clone()))?;
-    let vocab = named.config.vocab_size as usize;
-    let tokens = corpus::tokenise(source, Split::Train, &named.tokenizer, vocab, observer)?;
-    let options = BatchOptions {
-        sequence_length: stage.sequence_length as usize,
-        batch_tokens: stage.batch_tokens as usize,
-        micro_batch_tokens: stage.micro_batch_tokens as usize,
-        order: match stage.order {
-            RecipeOrder::Sequential => Order::Sequential,
-            RecipeOrder::Shuffled => Order::Shuffled,
-        },
-        seed: recipe.run.seed,
-        document_mask: stage.document_mask,
-        first_position: 0,
-    };
-    Ok(Batches::new(tokens, options)?)
 }
 
 /// The head of a run.
@@ -237,7 +211,7 @@ fn describe(recipe: &Recipe, named: &Named, ready: &Ready, batches: &Batches, ob
         stage.batch_tokens,
         batches.micro_batches(),
         stage.micro_batch_tokens,
-        batches.passes(stage.schedule.steps),
+        batches.passes(stage.schedule.steps).iter().sum::<f64>(),
         stage.source,
     ));
 }
