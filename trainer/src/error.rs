@@ -71,9 +71,6 @@ pub enum TrainError {
     /// The recipe of the run so far cannot be read.
     #[error(transparent)]
     Recipe(#[from] octo_recipe::RecipeErrors),
-    /// A recipe of more than the trainer does.
-    #[error("the trainer takes one source a stage so far; give each stage one source")]
-    SeveralSources,
     /// A branch is to take the optimizer's state along from where there is none.
     #[error(
         "{path}: there is no optimizer state beside this model; set model.optimizer_state = \"fresh\", or give a \

@@ -5,6 +5,7 @@ use crate::folder::{self, Folder};
 use crate::resume;
 use crate::setup::{self, Named, Ready, Start};
 use crate::stream::{Before, Stream};
+use crate::unigram::Unigram;
 use crate::validation::{HeldOut, micro_batch};
 use crate::{Observer, Outcome, TrainError, TrainOptions};
 use octo_model::StepReport;
@@ -155,7 +156,7 @@ impl<'a> Run<'a> {
                 self.observer.note(&format!("step {}: left out (data.skip_steps)", step + 1));
                 self.tell_last(pending.take())?;
             } else {
-                let (lr, data) = (self.recipe.lr(step), self.stream.step(step));
+                let (lr, data) = (self.recipe.lr(step), self.stream.step(step)?);
                 let Some(report) = self.step(step, lr, &data)? else {
                     return Err(self.interrupted(step, pending));
                 };
@@ -223,7 +224,8 @@ impl<'a> Run<'a> {
         self.save(steps, true, None)?;
         self.saver.wait()?;
         let vocab = self.named.config.vocab_size as usize;
-        let validation = self.held_out.iter().map(|set| set.outcome(self.stream.tokens(), vocab)).collect();
+        let unigram = Unigram::of(self.stream.last_mixture(), vocab)?;
+        let validation = self.held_out.iter().map(|set| set.outcome(&unigram)).collect();
         let model = self.folder.checkpoints().join(checkpoint::name(steps)).join("model");
         Ok(Outcome { steps, last_loss: self.last, validation, model })
     }

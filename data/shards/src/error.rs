@@ -1,7 +1,10 @@
 //! What can go wrong between documents and batches.
 
+use crate::nanoset::set::UNFINISHED;
+use octo_durable::DurableError;
 use octo_rows::{Origin, RowsError};
 use octo_text::TextError;
+use std::path::PathBuf;
 
 /// An error of this crate. Each message says what is wrong, where, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +57,129 @@ pub enum ShardsError {
         documents: u64,
         /// Tokens of a sequence.
         sequence_length: usize,
+    },
+    /// A source is asked for tokens that it does not have.
+    #[error("tokens {start} to {} were asked for of a source of {tokens}", start + *count as u64)]
+    OutsideSource {
+        /// The first token asked for.
+        start: u64,
+        /// Tokens asked for.
+        count: usize,
+        /// Tokens there are.
+        tokens: u64,
+    },
+    /// Something is wrong with one source of several.
+    #[error("source `{name}`: {source}")]
+    Source {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        source: Box<ShardsError>,
+    },
+    /// A share that is none.
+    #[error("source `{name}`: a share of {share} is {reason}")]
+    Share {
+        /// The source.
+        name: String,
+        /// Its share as given.
+        share: f64,
+        /// What is wrong with it, and what to do.
+        reason: &'static str,
+    },
+    /// A mixture of no source at all.
+    #[error("a mixture names no source; give it at least one")]
+    EmptyMixture,
+    /// A path gives no tokenised file.
+    #[error("`{path}` gives no tokenised data: {reason}")]
+    NoShards {
+        /// The path as written.
+        path: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A file could not be read.
+    #[error("cannot read `{}`: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A file of tokens has no index.
+    #[error(
+        "`{}` has no index: `{}` does not exist; documents cannot be told apart without it, so make the file again \
+         (datatrove: save_index=True)", path.display(), index.display()
+    )]
+    NoIndex {
+        /// The file of tokens.
+        path: PathBuf,
+        /// Where its index should be.
+        index: PathBuf,
+    },
+    /// Tokenised files that contradict each other or themselves.
+    #[error("`{}` is damaged or not what it seems: {reason}; take another copy or make it again", path.display())]
+    BadShards {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with the numbers.
+        reason: String,
+    },
+    /// A tokenised file has an id that the model has no embedding for.
+    #[error(
+        "`{}`: token {at} has the id {token}, outside the vocabulary of {vocab_size}; these shards were made with \
+         another tokenizer, or are damaged", path.display()
+    )]
+    ShardOutsideVocabulary {
+        /// The file.
+        path: PathBuf,
+        /// Which token of it, from 0.
+        at: u64,
+        /// Its id.
+        token: u32,
+        /// Rows of the model's embedding.
+        vocab_size: usize,
+    },
+    /// Shards that another tokenizer made.
+    #[error(
+        "`{}` was tokenised with another tokenizer than this one: with `{tokenizer}` of {vocab_size} ids, whose \
+         tokenizer.json differs; tokenise the data again, or train with that tokenizer", folder.display()
+    )]
+    OtherTokenizer {
+        /// The folder of shards.
+        folder: PathBuf,
+        /// The name of its tokenizer.
+        tokenizer: String,
+        /// Ids of its tokenizer.
+        vocab_size: usize,
+    },
+    /// A file is not what it was when it was opened.
+    #[error(
+        "`{}` changed while it was being read: {how}; put the file back as it was and start again from the last \
+         checkpoint", path.display()
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// How.
+        how: String,
+    },
+    /// Shards whose making was cut off.
+    #[error(
+        "`{}` is not finished: run `data tokenize` again to go on with it, or delete it (`{UNFINISHED}` marks \
+         unfinished shards)", folder.display()
+    )]
+    Unfinished {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// Files that could not be written, or a folder that is damaged.
+    #[error(transparent)]
+    Durable(#[from] DurableError),
+    /// The thread that makes batches ahead is gone.
+    #[error("batches can no longer be made ahead: {reason}")]
+    Prefetch {
+        /// Why not.
+        reason: String,
     },
     /// A batch is not whole sequences or micro-batches, or one of its parts is empty.
     #[error("{reason}; change `{key}`")]

@@ -4,6 +4,7 @@ use crate::ShardsError;
 use octo_rows::{Document, Origin, RowsError};
 use octo_text::Tokenizer;
 use rayon::prelude::*;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
@@ -176,15 +177,21 @@ impl TokenizedSource {
         self.content_hash
     }
 
+    /// The tokens of a document as a range of all.
+    pub(crate) fn document_range(&self, index: usize) -> Option<Range<u64>> {
+        Some(*self.starts.get(index)?..*self.starts.get(index + 1)?)
+    }
+
     /// The document that holds a token.
     pub(crate) fn document_at(&self, token: u64) -> usize {
         self.starts.partition_point(|&start| start <= token) - 1
     }
 
-    /// Offsets of first tokens of documents, from the first at or after a token on.
-    pub(crate) fn starts_from(&self, token: u64) -> &[u64] {
-        let first = self.starts.partition_point(|&start| start < token);
-        &self.starts[first..self.starts.len() - 1]
+    /// The tokens in a range that begin a document.
+    pub(crate) fn starts_in(&self, range: Range<u64>) -> &[u64] {
+        let of = |token: u64| self.starts.partition_point(|&start| start < token).min(self.documents());
+        let (first, end) = (of(range.start), of(range.end));
+        self.starts.get(first..end).unwrap_or_default()
     }
 
     /// A source of given documents, for the tests of this crate.
