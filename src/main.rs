@@ -1,6 +1,8 @@
 //! The `octo-engine` command: one file a subcommand, no logic of its own.
 
+mod convert;
 mod data;
+mod doctor;
 mod generate;
 mod io;
 mod logprobs;
@@ -34,6 +36,10 @@ enum Command {
     /// Prepare data.
     #[command(subcommand)]
     Data(data::Command),
+    /// Copy a model in another dtype, or average several.
+    Convert(convert::Args),
+    /// Verify a run, checkpoint, model or shards; or describe this machine.
+    Doctor(doctor::Args),
 }
 
 /// A run that a guard stopped: exit code 3.
@@ -56,6 +62,8 @@ fn main() -> ExitCode {
         Command::Generate(args) => generate::run(args),
         Command::Logprobs(args) => logprobs::run(args),
         Command::Data(command) => data::run(command),
+        Command::Convert(args) => convert::run(args),
+        Command::Doctor(args) => doctor::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
