@@ -5,6 +5,7 @@ mod generate;
 mod io;
 mod logprobs;
 mod model;
+mod plot;
 mod terminal;
 mod train;
 
@@ -30,6 +31,8 @@ enum Command {
     Generate(generate::Args),
     /// Log-probabilities of given texts or tokens.
     Logprobs(logprobs::Args),
+    /// Draw loss, held-out loss, learning rate, gradient norm and tokens/s of runs.
+    Plot(plot::Args),
     /// Prepare data.
     #[command(subcommand)]
     Data(data::Command),
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::Train(args) => train::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Logprobs(args) => logprobs::run(args),
+        Command::Plot(args) => plot::run(args),
         Command::Data(command) => data::run(command),
     };
     match outcome {
