@@ -136,6 +136,7 @@ impl Run<'_> {
             grad_norm: report.grad_norm,
             tokens_per_sec: stage.batch_tokens as f64 / step.began.elapsed().as_secs_f64(),
             validation,
+            ..StepMetrics::default()
         };
         self.last = Some(report.loss);
         self.folder.metrics(&metrics)?;
