@@ -7,6 +7,7 @@ mod generate;
 mod io;
 mod logprobs;
 mod model;
+mod plot;
 mod terminal;
 mod train;
 
@@ -33,6 +34,8 @@ enum Command {
     Generate(generate::Args),
     /// Log-probabilities of given texts or tokens.
     Logprobs(logprobs::Args),
+    /// Draw loss, held-out loss, learning rate, gradient norm and tokens/s of runs.
+    Plot(plot::Args),
     /// Prepare data.
     #[command(subcommand)]
     Data(data::Command),
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Command::Train(args) => train::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Logprobs(args) => logprobs::run(args),
+        Command::Plot(args) => plot::run(args),
         Command::Data(command) => data::run(command),
         Command::Convert(args) => convert::run(args),
         Command::Doctor(args) => doctor::run(args),

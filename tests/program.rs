@@ -13,6 +13,8 @@ mod command_line;
 mod folder;
 #[path = "program/generation.rs"]
 mod generation;
+#[path = "program/plot.rs"]
+mod plot;
 #[path = "program/resuming.rs"]
 mod resuming;
 #[path = "program/training.rs"]

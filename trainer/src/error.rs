@@ -141,6 +141,16 @@ pub enum TrainError {
         /// Where its data came from.
         documents: String,
     },
+    /// A program that is to get the metrics does not start.
+    #[error(
+        "log.sinks: `{command}` cannot be started: {source}; give a program that exists, and its arguments"
+    )]
+    Sink {
+        /// The program and its arguments.
+        command: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The run's folder cannot be made, or a row not be written as JSON.
     #[error("{path}: {source}", path = .path.display())]
     Io {
