@@ -17,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "octo-queue",
             "octo-report",
             "octo-rows",
+            "octo-shards",
             "octo-trainer",
         ],
     ),
