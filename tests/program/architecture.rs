@@ -9,7 +9,16 @@ use toml::{Table, Value};
 const ARROWS: &[(&str, &[&str])] = &[
     (
         "octo",
-        &["octo-infer", "octo-model", "octo-ops", "octo-proof", "octo-queue", "octo-rows", "octo-trainer"],
+        &[
+            "octo-infer",
+            "octo-model",
+            "octo-ops",
+            "octo-proof",
+            "octo-queue",
+            "octo-rows",
+            "octo-shards",
+            "octo-trainer",
+        ],
     ),
     ("octo-trainer", &["octo-infer", "octo-model", "octo-ops", "octo-queue", "octo-rows", "octo-shards"]),
     ("octo-shards", &["octo-rows"]),
