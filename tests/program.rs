@@ -13,5 +13,7 @@ mod command_line;
 mod folder;
 #[path = "program/generation.rs"]
 mod generation;
+#[path = "program/shards.rs"]
+mod shards;
 #[path = "program/training.rs"]
 mod training;

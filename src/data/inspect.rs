@@ -60,7 +60,7 @@ pub fn run(args: Args) -> Result<()> {
 fn micro_batch(batches: &Batches, tokenizer: &Tokenizer, args: &Args) -> Result<String> {
     let count = batches.micro_batches();
     if args.micro >= count {
-        bail!("a step has {count} micro-batches, from 0 to {}; --micro {} is none", count - 1, args.micro);
+        bail!("--micro {} is none: the last micro-batch of a step is {}", args.micro, count - 1);
     }
     let batch = batches.batch(args.step, args.micro)?;
     let length = batches.options().sequence_length;
