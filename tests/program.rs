@@ -17,5 +17,7 @@ mod generation;
 mod plot;
 #[path = "program/resuming.rs"]
 mod resuming;
+#[path = "program/shards.rs"]
+mod shards;
 #[path = "program/training.rs"]
 mod training;

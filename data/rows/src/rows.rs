@@ -37,6 +37,14 @@ impl Rows {
         Ok(Rows { files: files::find(path)?.into_iter(), open: None })
     }
 
+    /// The files that a path, folder or pattern means, in the order in which their rows come.
+    ///
+    /// # Errors
+    /// As [`Rows::open`].
+    pub fn files(path: &str) -> Result<Vec<PathBuf>, RowsError> {
+        Ok(files::find(path)?.into_iter().map(|(path, _)| path).collect())
+    }
+
     fn next_row(&mut self) -> Result<Option<Row>, RowsError> {
         loop {
             if let Some(open) = &mut self.open {

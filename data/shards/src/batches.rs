@@ -14,7 +14,7 @@
 use crate::mixture::Shares;
 use crate::permutation::Permutation;
 use crate::window::{Batch, SequenceOrigin, Window};
-use crate::{ShardsError, TokenSource};
+use crate::{DocumentOrigin, ShardsError, TokenSource};
 use std::sync::Arc;
 
 /// In which order windows come.
@@ -103,6 +103,25 @@ impl Batches {
         &self.mixture
     }
 
+    /// What batches are made.
+    pub fn options(&self) -> &BatchOptions {
+        &self.options
+    }
+
+    /// Where the document comes from that holds an input of a sequence, counted from its first.
+    ///
+    /// # Errors
+    /// Of shards, where an index cannot be read or has changed.
+    pub fn document(
+        &self,
+        origin: &SequenceOrigin,
+        input: usize,
+    ) -> Result<Option<DocumentOrigin>, ShardsError> {
+        let Some(part) = self.mixture.get(origin.source) else { return Ok(None) };
+        let token = (self.start(part, origin.window) + input as u64) % part.source.tokens();
+        Ok(part.source.origin(part.source.document_at(token)?))
+    }
+
     /// Micro-batches of a step.
     pub fn micro_batches(&self) -> usize {
         self.options.batch_tokens / self.options.micro_batch_tokens
@@ -174,6 +193,12 @@ impl Batches {
         step.saturating_mul(windows_per_step).min(MOST_WINDOWS)
     }
 
+    /// The first token of a window.
+    fn start(&self, part: &MixturePart, window: u64) -> u64 {
+        let tokens = u128::from(part.source.tokens());
+        (u128::from(window) * self.options.sequence_length as u128 % tokens) as u64
+    }
+
     fn epoch_of(&self, part: &MixturePart) -> u64 {
         part.source.tokens() / self.options.sequence_length as u64
     }
@@ -188,8 +213,7 @@ impl Batches {
             Order::Shuffled => Permutation::new(windows, self.options.seed, epoch).at(index),
         };
         let window = epoch * windows + index;
-        let inputs = self.options.sequence_length;
-        let start = (u128::from(window) * inputs as u128 % u128::from(part.source.tokens())) as u64;
+        let (start, inputs) = (self.start(part, window), self.options.sequence_length);
         let first_document = part.source.document_at(start)?;
         Ok((Window { start, inputs }, SequenceOrigin { source, epoch, window, first_document }))
     }

@@ -1,5 +1,6 @@
 //! What can go wrong between documents and batches.
 
+use crate::nanoset::card::CardRows;
 use crate::nanoset::set::UNFINISHED;
 use octo_durable::DurableError;
 use octo_rows::{Origin, RowsError};
@@ -172,15 +173,58 @@ pub enum ShardsError {
         /// The folder.
         folder: PathBuf,
     },
+    /// Unfinished shards of another job stand where these should.
+    #[error(
+        "`{}` was begun otherwise: {}; give another --output, or --fresh to begin anew", folder.display(),
+        differences.join("; ")
+    )]
+    OtherJob {
+        /// The unfinished folder.
+        folder: PathBuf,
+        /// What is not the same.
+        differences: Vec<String>,
+    },
+    /// Another process writes the same shards.
+    #[error("`{}` is being written by another process; wait for it, or give another --output", folder.display())]
+    Busy {
+        /// The unfinished folder.
+        folder: PathBuf,
+    },
+    /// Inputs without a document.
+    #[error(
+        "no documents: of {} rows the filter kept {}, and {} of those had no text; check the inputs, the template and \
+         the filter", rows.read, rows.read - rows.filtered, rows.empty
+    )]
+    NoDocuments {
+        /// What became of the rows.
+        rows: CardRows,
+    },
+    /// More files than names have digits for.
+    #[error("the tokens fill more than {files} files; give a larger --tokens-per-file")]
+    TooManyFiles {
+        /// The most files.
+        files: usize,
+    },
+    /// A tokenizer name that would break the lines of the metadata.
+    #[error(
+        "`{name}` cannot stand in the metadata: a tokenizer's name has no `|` and no line break; give another"
+    )]
+    TokenizerName {
+        /// The name.
+        name: String,
+    },
+    /// The system gives no threads.
+    #[error("cannot start threads: {source}; give a smaller --threads, or raise the limit of processes")]
+    Threads {
+        /// What it says.
+        source: std::io::Error,
+    },
     /// Files that could not be written, or a folder that is damaged.
     #[error(transparent)]
     Durable(#[from] DurableError),
     /// The thread that makes batches ahead is gone.
-    #[error("batches can no longer be made ahead: {reason}")]
-    Prefetch {
-        /// Why not.
-        reason: String,
-    },
+    #[error("the thread that makes batches has panicked; this is a bug: please report what stands above")]
+    Panicked,
     /// A batch is not whole sequences or micro-batches, or one of its parts is empty.
     #[error("{reason}; change `{key}`")]
     Shape {

@@ -9,20 +9,30 @@
 //! `nanoset/mod.rs` for the files.
 
 mod batches;
+mod encode;
 mod error;
 mod evaluation;
+mod inspect;
 mod mixture;
+#[cfg(test)]
+mod mixture_tests;
 mod nanoset;
 mod permutation;
+mod prefetch;
 mod source;
 mod token_source;
 mod window;
 
 pub use batches::{BatchOptions, Batches, MixturePart, Order};
+pub use encode::TokenizeOptions;
 pub use error::ShardsError;
 pub use evaluation::EvaluationBatches;
+pub use inspect::{PieceView, SequenceView, describe};
 pub use nanoset::card::{CardFile, CardRows, InputFile, ShardCard};
 pub use nanoset::set::ShardSet;
-pub use source::{TokenizeOptions, TokenizeProgress, TokenizedSource};
+pub use nanoset::verify::{Verified, verify};
+pub use nanoset::write::{ShardJob, ShardProgress, TOKENS_PER_FILE};
+pub use prefetch::Prefetcher;
+pub use source::{TokenizeProgress, TokenizedSource};
 pub use token_source::{DocumentOrigin, TokenSource};
 pub use window::{Batch, IGNORED_LABEL, SequenceOrigin};

@@ -16,8 +16,18 @@
 pub(crate) mod card;
 mod handles;
 pub(crate) mod metadata;
+mod pipeline;
+#[cfg(test)]
+mod reading_tests;
+#[cfg(test)]
+pub(crate) mod samples;
 pub(crate) mod set;
 mod shard;
+mod state;
+pub(crate) mod verify;
+pub(crate) mod write;
+#[cfg(test)]
+mod writing_tests;
 
 use std::path::{Path, PathBuf};
 

@@ -30,7 +30,6 @@ pub struct ShardSet {
     first_tokens: Vec<u64>,
     /// The same of documents.
     first_documents: Vec<u64>,
-    vocab_size: usize,
     cards: Vec<ShardCard>,
     content_hash: u128,
 }
@@ -62,7 +61,6 @@ impl ShardSet {
             shards: Vec::with_capacity(paths.len()),
             first_tokens: vec![0],
             first_documents: vec![0],
-            vocab_size,
             cards: Vec::new(),
             content_hash: 0,
         };
@@ -81,14 +79,23 @@ impl ShardSet {
         let mut hash = Xxh3::new();
         for path in &paths {
             let card = folders.get(folder_of(path)).and_then(Option::as_ref);
-            set.push(path, card, &mut hash)?;
+            set.push(path, card, vocab_size, &mut hash)?;
+        }
+        if Path::new(path).is_dir() {
+            whole(&folders, &paths)?;
         }
         set.content_hash = hash.digest128();
         set.cards = folders.into_values().flatten().collect();
         Ok(set)
     }
 
-    fn push(&mut self, path: &Path, card: Option<&ShardCard>, hash: &mut Xxh3) -> Result<(), ShardsError> {
+    fn push(
+        &mut self,
+        path: &Path,
+        card: Option<&ShardCard>,
+        vocab_size: usize,
+        hash: &mut Xxh3,
+    ) -> Result<(), ShardsError> {
         let bad = |reason| ShardsError::BadShards { path: path.to_owned(), reason };
         let listed = match card {
             None => None,
@@ -98,7 +105,8 @@ impl ShardSet {
                 Some((file, card.width()))
             }
         };
-        let shard = Shard::open(&mut self.handles, path, listed)?;
+        let vocab_size = card.map_or(vocab_size, |card| card.vocab_size.min(vocab_size));
+        let shard = Shard::open(&mut self.handles, path, listed, vocab_size)?;
         let (first, documents) = (self.tokens(), self.documents());
         let sums = (first.checked_add(shard.tokens), documents.checked_add(shard.documents));
         let (Some(tokens), Some(documents)) = sums else { return Err(bad("it has too many tokens".into())) };
@@ -127,10 +135,18 @@ impl ShardSet {
                 None => sample * SAMPLE_TOKENS,
             };
             let count = tokens.saturating_sub(at).min(SAMPLE_TOKENS) as usize;
+            if count == 0 {
+                break;
+            }
             self.read(range.start + at, &mut chunk[..count])?;
             hash.update(bytemuck::cast_slice(&chunk[..count]));
         }
         Ok(())
+    }
+
+    /// The folders of the files that a path means, sorted.
+    pub(crate) fn folders(path: &str) -> Result<Vec<PathBuf>, ShardsError> {
+        Ok(cards(&find(path)?)?.into_keys().collect())
     }
 
     /// Number of tokens.
@@ -193,15 +209,15 @@ impl ShardSet {
 
     fn check(&self, shard: &Shard, start: u64, tokens: &[u32]) -> Result<(), ShardsError> {
         let highest = tokens.iter().copied().fold(0, u32::max);
-        if (highest as usize) < self.vocab_size || tokens.is_empty() {
+        if (highest as usize) < shard.vocab_size || tokens.is_empty() {
             return Ok(());
         }
-        let at = tokens.iter().position(|&token| token as usize >= self.vocab_size).unwrap_or(0);
+        let at = tokens.iter().position(|&token| token as usize >= shard.vocab_size).unwrap_or(0);
         Err(ShardsError::ShardOutsideVocabulary {
             path: shard.path(&self.handles).to_owned(),
             at: start + at as u64,
             token: tokens[at],
-            vocab_size: self.vocab_size,
+            vocab_size: shard.vocab_size,
         })
     }
 
@@ -271,7 +287,12 @@ fn find(path: &str) -> Result<Vec<PathBuf>, ShardsError> {
     let is_pattern = !plain.exists() && path.contains(['*', '?', '[']);
     if is_pattern {
         let bad = |reason: String| ShardsError::NoShards { path: path.to_owned(), reason };
-        for entry in glob::glob(path).map_err(|e| bad(e.to_string()))? {
+        let options = glob::MatchOptions {
+            case_sensitive: true,
+            require_literal_separator: true,
+            require_literal_leading_dot: true,
+        };
+        for entry in glob::glob_with(path, options).map_err(|e| bad(e.to_string()))? {
             let entry =
                 entry.map_err(|e| ShardsError::Read { path: e.path().to_owned(), source: e.into() })?;
             collect(&entry, &mut found)?;
@@ -338,6 +359,18 @@ fn cards(paths: &[PathBuf]) -> Result<BTreeMap<PathBuf, Option<ShardCard>>, Shar
         }
     }
     Ok(cards)
+}
+
+/// Fails where a card lists a file that is not there: it would be training on a part of the data.
+fn whole(folders: &BTreeMap<PathBuf, Option<ShardCard>>, paths: &[PathBuf]) -> Result<(), ShardsError> {
+    for (folder, card) in folders.iter().filter_map(|(folder, card)| Some((folder, card.as_ref()?))) {
+        let mut listed = card.files.iter().map(|file| folder.join(&file.name));
+        if let Some(path) = listed.find(|path| paths.binary_search(path).is_err()) {
+            let reason = "it is missing, and shards.json lists it".to_owned();
+            return Err(ShardsError::BadShards { path, reason });
+        }
+    }
+    Ok(())
 }
 
 fn folder_of(path: &Path) -> &Path {

@@ -25,6 +25,8 @@ pub(crate) struct Shard {
     ids: FileId,
     index: FileId,
     width: Width,
+    /// Every id has to be below.
+    pub vocab_size: usize,
     pub tokens: u64,
     pub documents: u64,
     /// The ends of documents 511, 1023, …
@@ -44,6 +46,7 @@ impl Shard {
         handles: &mut Handles,
         path: &Path,
         card: Option<(&CardFile, Width)>,
+        vocab_size: usize,
     ) -> Result<Shard, ShardsError> {
         let bad = |path: &Path, reason| ShardsError::BadShards { path: path.to_owned(), reason };
         let (ids, bytes) = handles.add(path)?;
@@ -90,7 +93,7 @@ impl Shard {
             return Err(bad(path, reason));
         }
         let tokenizer = said.map(|said| said.tokenizer);
-        Ok(Shard { ids, index, width, tokens, documents, landmarks, index_hash, tokenizer })
+        Ok(Shard { ids, index, width, vocab_size, tokens, documents, landmarks, index_hash, tokenizer })
     }
 
     /// The path of the file of tokens.
