@@ -48,8 +48,11 @@ pub fn run(args: Args) -> Result<()> {
             let options = Options { sets: args.sets.clone(), no_paths: false };
             let recipe =
                 Recipe::load(&ThisMachine, recipe, &options).map_err(|errors| anyhow!("{errors}"))?;
-            let (batches, tokenizer) = open_batches(&recipe, &mut Quiet)?;
-            micro_batch(&batches, &tokenizer, &args)?
+            if args.step >= recipe.total_steps() {
+                bail!("--step {} is none: the last step is {}", args.step, recipe.total_steps() - 1);
+            }
+            let (batches, within, tokenizer) = open_batches(&recipe, args.step, &mut Quiet)?;
+            micro_batch(&batches, within, &tokenizer, &args)?
         }
         _ => bail!("give a recipe, or --shards with --tokenizer"),
     };
@@ -57,12 +60,12 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 /// A micro-batch of a recipe.
-fn micro_batch(batches: &Batches, tokenizer: &Tokenizer, args: &Args) -> Result<String> {
+fn micro_batch(batches: &Batches, within: u64, tokenizer: &Tokenizer, args: &Args) -> Result<String> {
     let count = batches.micro_batches();
     if args.micro >= count {
         bail!("--micro {} is none: the last micro-batch of a step is {}", args.micro, count - 1);
     }
-    let batch = batches.batch(args.step, args.micro)?;
+    let batch = batches.batch(within, args.micro)?;
     let length = batches.options().sequence_length;
     let mut out = format!(
         "step {}, micro-batch {} of {count}: {} sequences of {length} tokens, {} labels\n",

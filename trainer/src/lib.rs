@@ -32,5 +32,6 @@ pub use options::{Stop, TrainOptions};
 pub use run::train;
 pub use sinks::{SinkReport, Sinks};
 pub use status::{Pace, RunState, Status, StatusFile};
+pub use stream::open_batches;
 pub use telemetry::{Beginning, Telemetry};
 pub use tensorboard::TensorBoard;

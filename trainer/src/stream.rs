@@ -1,11 +1,12 @@
 //! The data of a run: which batch each of its steps takes, through all stages.
 
 use crate::checkpoint::{DataState, SourceState};
-use crate::setup::Named;
+use crate::setup::{self, Named, Start};
 use crate::{Observer, TrainError, corpus};
 use octo_recipe::{Order as RecipeOrder, Recipe, Stage};
 use octo_rows::Split;
-use octo_shards::{Batch, BatchOptions, Batches, MixturePart, Order, TokenSource};
+use octo_shards::{Batch, BatchOptions, Batches, MixturePart, Order, Prefetcher, TokenSource};
+use octo_text::Tokenizer;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -36,6 +37,29 @@ pub(crate) struct Stream {
     /// Tokens of each source that were taken before the run began: those of the run it branches off.
     starts: BTreeMap<String, u64>,
     stages: Vec<StageStream>,
+    /// The step of the run that comes next from it.
+    ahead: Option<(u64, Prefetcher)>,
+}
+
+/// The batches that a recipe trains on in the stage of a step of the run, from 0; that step within the stage; and
+/// the tokenizer they are made with. Nothing is put on a device.
+///
+/// # Errors
+/// Whatever is wrong with the recipe's model directory, tokenizer or data.
+pub fn open_batches(
+    recipe: &Recipe,
+    step: u64,
+    observer: &mut dyn Observer,
+) -> Result<(Batches, u64, Tokenizer), TrainError> {
+    let named = setup::open(recipe, None)?;
+    let mut stream = match &named.start {
+        Start::Branch(_, checkpoint) => {
+            Stream::open(recipe, &named, Before::Branch(&checkpoint.data()?), observer)?
+        }
+        _ => Stream::open(recipe, &named, Before::Nothing, observer)?,
+    };
+    let (stage, within) = recipe.at(step);
+    Ok((stream.stages.swap_remove(stage).batches, within, named.tokenizer))
 }
 
 /// One stage.
@@ -56,7 +80,8 @@ impl Stream {
         observer: &mut dyn Observer,
     ) -> Result<Stream, TrainError> {
         let vocab = named.config.vocab_size as usize;
-        let mut stream = Stream { sources: BTreeMap::new(), starts: BTreeMap::new(), stages: Vec::new() };
+        let mut stream =
+            Stream { sources: BTreeMap::new(), starts: BTreeMap::new(), stages: Vec::new(), ahead: None };
         let mut taken: BTreeMap<String, u64> = BTreeMap::new();
         let mut first_step = 0;
         for stage in &recipe.stages {
@@ -101,13 +126,26 @@ impl Stream {
         self.stages.get(at).map(|stage| (stage, step - stage.first_step))
     }
 
-    /// The micro-batches of a step of the run, from 0.
+    /// The micro-batches of a step of the run, from 0. Those of the steps after it are made meanwhile.
     ///
     /// # Errors
     /// A tokenised file that cannot be read or has changed.
-    pub fn step(&self, step: u64) -> Result<Vec<Batch>, TrainError> {
-        let Some((stage, within)) = self.stage(step) else { return Ok(Vec::new()) };
-        Ok(stage.batches.step(within)?)
+    pub fn step(&mut self, step: u64) -> Result<Vec<Batch>, TrainError> {
+        let (mut ahead, stage, within) = match (self.ahead.take(), self.stage(step)) {
+            (_, None) => return Ok(Vec::new()),
+            (Some((next, ahead)), Some((stage, within))) if next == step && within > 0 => {
+                (ahead, stage, within)
+            }
+            (_, Some((stage, within))) => {
+                (Prefetcher::new(stage.batches.clone(), within..stage.steps)?, stage, within)
+            }
+        };
+        let made = match ahead.next_step().transpose()? {
+            Some((found, made)) if found == within => made,
+            _ => stage.batches.step(within)?,
+        };
+        self.ahead = Some((step + 1, ahead));
+        Ok(made)
     }
 
     /// Where the sequences of a step begin, for the message of a guard.
