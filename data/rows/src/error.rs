@@ -87,12 +87,20 @@ pub enum RowsError {
         /// What is not read.
         reason: String,
     },
-    /// A line, a row, or a whole text file is longer than is read into memory.
+    /// A line, or a whole text file, is longer than is read into memory.
     #[error("{origin}: longer than {limit} bytes; cut it into smaller documents")]
     TooLong {
         /// Where it starts.
         origin: Origin,
         /// The most bytes that are read.
+        limit: usize,
+    },
+    /// A row takes more memory than it may.
+    #[error("{origin}: a row that takes more than {limit} bytes in memory; cut it into smaller documents")]
+    TooLarge {
+        /// The row.
+        origin: Origin,
+        /// The most bytes that a row may take, about.
         limit: usize,
     },
     /// Bytes that are not UTF-8.
@@ -143,7 +151,8 @@ pub enum RowsError {
     },
     /// The template writes a field that is null.
     #[error(
-        "{origin}: the template writes `{field}`, which is null; filter such rows with `where`, or use `default`"
+        "{origin}: the template writes `{field}`, which is null; filter such rows with `where`, or write \
+         `{{{{ {field} or \"\" }}}}`"
     )]
     NullField {
         /// The row.

@@ -81,7 +81,8 @@ impl Format {
             _ => {}
         }
         // Packed in a way that is not read, or without a word on what is inside.
-        let data_inside = matches!(extension(&path.with_extension("")).as_str(), "jsonl" | "json" | "txt" | "parquet");
+        let data_inside =
+            matches!(extension(&path.with_extension("")).as_str(), "jsonl" | "json" | "txt" | "parquet");
         let packed = match last.as_str() {
             "gz" | "zst" => data_inside || inner.is_empty(),
             "bz2" | "xz" | "lz4" | "br" | "zip" | "7z" => data_inside,

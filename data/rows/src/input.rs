@@ -58,9 +58,8 @@ pub(crate) fn open(file: &DataFile) -> Result<File, RowsError> {
 
 /// Refuses a file that was replaced or written to since it was listed.
 pub(crate) fn unchanged(opened: &File, listed: &DataFile) -> Result<(), RowsError> {
-    let metadata = opened
-        .metadata()
-        .map_err(|source| RowsError::Read { path: listed.path.clone(), source })?;
+    let metadata =
+        opened.metadata().map_err(|source| RowsError::Read { path: listed.path.clone(), source })?;
     if metadata.len() == listed.bytes && metadata.modified().ok() == listed.modified {
         return Ok(());
     }

@@ -2,6 +2,7 @@
 
 use crate::files::Packing;
 use crate::input;
+use crate::room::{self, Room};
 use crate::lines::{BYTE_ORDER_MARK, Line, LineReader, MAX_DOCUMENT_BYTES};
 use crate::{Origin, RowsError};
 use serde_json::{Map, Value};
@@ -13,7 +14,8 @@ use std::sync::Arc;
 pub(crate) struct JsonLines {
     path: Arc<Path>,
     packing: Packing,
-    line: u64,
+    /// The line of the last object.
+    pub line: u64,
     reader: LineReader<Box<dyn BufRead + Send>>,
 }
 
@@ -22,8 +24,8 @@ impl JsonLines {
         JsonLines { path, packing, line: 0, reader: LineReader::new(input, MAX_DOCUMENT_BYTES) }
     }
 
-    /// The next object and its line.
-    pub fn next_object(&mut self) -> Result<Option<(Map<String, Value>, u64)>, RowsError> {
+    /// The next object.
+    pub fn next_object(&mut self) -> Result<Option<Map<String, Value>>, RowsError> {
         loop {
             self.line += 1;
             let origin = || Origin { file: self.path.clone(), line: self.line };
@@ -37,7 +39,7 @@ impl JsonLines {
             };
             let bytes = self.reader.bytes();
             if !bytes.iter().all(u8::is_ascii_whitespace) {
-                return Ok(Some((parse_line(bytes, start, &origin())?, self.line)));
+                return Ok(Some(parse_line(bytes, start, &origin())?));
             }
         }
     }
@@ -46,18 +48,19 @@ impl JsonLines {
 /// The object of one line, which starts at this offset of its file.
 fn parse_line(bytes: &[u8], start: u64, origin: &Origin) -> Result<Map<String, Value>, RowsError> {
     let text = utf8(bytes, start, origin)?;
-    let found = match serde_json::from_str(text) {
+    let found = match room::parse(text) {
         Ok(Value::Object(fields)) => return Ok(fields),
         Ok(Value::Array(_)) => "an array",
         Ok(Value::String(_)) => "a string",
         Ok(Value::Number(_)) => "a number",
         Ok(Value::Bool(_)) => "true or false",
         Ok(Value::Null) => "null",
+        Err((_, true)) => return Err(Room::error(origin.clone())),
         // A pretty-printed file: its first line alone says so.
-        Err(e) if e.is_eof() && origin.line == 1 && text.trim() == "[" => {
+        Err((e, _)) if e.is_eof() && origin.line == 1 && text.trim() == "[" => {
             "the start of an array over many lines"
         }
-        Err(e) => {
+        Err((e, _)) => {
             let message = e.to_string();
             let reason = message.split(" at line ").next().unwrap_or(&message).to_string();
             return Err(RowsError::BadJson { origin: origin.clone(), column: e.column(), reason });

@@ -16,6 +16,7 @@ mod input;
 mod json_lines;
 mod lines;
 mod parquet;
+mod room;
 mod row;
 mod rows;
 mod template;

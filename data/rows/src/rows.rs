@@ -20,10 +20,11 @@ use std::sync::Arc;
 /// - `.gz` and `.zst` of these (`.jsonl.gz`, say), with as many members or frames as there are, read as a stream;
 ///   Zstandard with windows up to 2 GiB (`--long=31`), whose memory is taken where a file was written so.
 /// - `.parquet`: a row is an object of its columns; lists, structs and maps are arrays and objects. Dates, times
-///   and decimals are text; NaN is null, and so are bytes that are not text in a column not declared as text. At
-///   most 256 MiB a row, and one page of a column in memory at a time.
+///   and decimals are text; NaN is null, and so are bytes that are not text in a column not declared as text; at
+///   most one page of a column is in memory at a time.
 ///
-/// A byte-order mark at a text's start is passed over. After an error there are no more rows.
+/// A row may take 512 MiB in memory. A byte-order mark at a text's start is passed over. After an error there are no
+/// more rows.
 pub struct Rows {
     files: std::vec::IntoIter<DataFile>,
     wanted: Option<BTreeSet<String>>,
@@ -87,7 +88,8 @@ impl Rows {
             if let Some(open) = &mut self.open {
                 if let Some(row) = open.next_row()? {
                     if let Reader::Parquet(rows) = &open.reader {
-                        let part = u128::from(open.listed.bytes) * u128::from(rows.read) / u128::from(rows.rows.max(1));
+                        let part = u128::from(open.listed.bytes) * u128::from(rows.read)
+                            / u128::from(rows.rows.max(1));
                         self.progress.set(self.before + part as u64);
                     }
                     return Ok(Some(row));
@@ -135,7 +137,9 @@ impl Open {
             Format::JsonLines(packing) => {
                 Reader::JsonLines(JsonLines::new(path.clone(), packing, unpacked(handle, packing)?))
             }
-            Format::Text(packing) => Reader::Text(Some(whole_text(&path, packing, unpacked(handle, packing)?)?)),
+            Format::Text(packing) => {
+                Reader::Text(Some(whole_text(&path, packing, unpacked(handle, packing)?)?))
+            }
             Format::Parquet => Reader::Parquet(Box::new(
                 ParquetRows::open(handle, listed.bytes, wanted)
                     .map_err(|fault| parquet::error(fault, &path, None))?,
@@ -150,7 +154,7 @@ impl Open {
         };
         Ok(match &mut self.reader {
             Reader::JsonLines(lines) => {
-                lines.next_object()?.and_then(|(fields, line)| row(fields, line, Arc::default()))
+                lines.next_object()?.and_then(|fields| row(fields, lines.line, Arc::default()))
             }
             Reader::Text(text) => text.take().and_then(|text| {
                 row([("text".to_string(), Value::String(text))].into_iter().collect(), 1, Arc::default())
@@ -259,7 +263,10 @@ mod tests {
             let folder = folder(&[(name, b""), ("y.jsonl", b"{}")]);
             for path in [folder.path().to_path_buf(), folder.path().join(name)] {
                 let error = read(&path).pop().unwrap().unwrap_err().to_string();
-                assert!(error.contains("packed in a way that is not read") && error.contains(name), "{error}");
+                assert!(
+                    error.contains("packed in a way that is not read") && error.contains(name),
+                    "{error}"
+                );
             }
         }
         let foreign = folder(&[("x.csv.gz", b""), ("x.tar.gz", b""), ("y.jsonl", b"{}")]);
@@ -298,7 +305,8 @@ mod tests {
             let name = format!("x.{extension}");
             let folder = folder(&[(name.as_str(), bytes)]);
             let rows: Vec<Row> = read(&folder.path().join(&name)).into_iter().map(Result::unwrap).collect();
-            let numbers: Vec<_> = rows.iter().map(|row| (row.fields["n"].as_u64(), row.origin.line)).collect();
+            let numbers: Vec<_> =
+                rows.iter().map(|row| (row.fields["n"].as_u64(), row.origin.line)).collect();
             assert_eq!(numbers, [(Some(1), 1), (Some(2), 3), (Some(3), 4)], "{name}");
         }
         let text = folder(&[("x.txt.gz", &gzip(b"one\r\ntwo")), ("y.txt.zst", &zstandard(b"three"))]);
@@ -312,7 +320,9 @@ mod tests {
     #[test]
     fn a_stream_that_is_cut_off_never_passes_for_a_whole_one() {
         let lines: String = (0..200).map(|n| format!("{{\"n\": {}}}\n", n * 7919 % 1000)).collect();
-        for (name, bytes) in [("x.jsonl.gz", gzip(lines.as_bytes())), ("x.jsonl.zst", zstandard(lines.as_bytes()))] {
+        for (name, bytes) in
+            [("x.jsonl.gz", gzip(lines.as_bytes())), ("x.jsonl.zst", zstandard(lines.as_bytes()))]
+        {
             for cut in (0..bytes.len()).step_by(7) {
                 let folder = folder(&[(name, &bytes[..cut])]);
                 let mut rows = read(&folder.path().join(name));
@@ -330,11 +340,11 @@ mod tests {
     fn progress_counts_the_bytes_on_disk() {
         let lines = b"{\"n\": 1}\n".repeat(50_000);
         let folder = folder(&[("a.jsonl", &lines), ("b.jsonl.gz", &gzip(&lines)), ("c.txt", b"text")]);
-        let mut rows = Rows::open(folder.path().to_str().unwrap()).unwrap();
+        let rows = Rows::open(folder.path().to_str().unwrap()).unwrap();
         let progress = rows.progress();
         let mut last = 0;
         let mut seen = std::collections::BTreeSet::new();
-        while let Some(row) = rows.next() {
+        for row in rows {
             row.unwrap();
             assert!(progress.consumed() >= last && progress.consumed() <= progress.total());
             last = progress.consumed();
@@ -349,18 +359,29 @@ mod tests {
         let folder = folder(&[("a[1].jsonl", b"{\"n\": 1}\n"), ("b.jsonl", b"{\"n\": 2}\n")]);
         let files = || Rows::files(folder.path().to_str().unwrap()).unwrap();
         let listed = files();
-        let names: Vec<_> = listed.iter().map(|file| file.path.file_name().unwrap().to_str().unwrap()).collect();
+        let names: Vec<_> =
+            listed.iter().map(|file| file.path.file_name().unwrap().to_str().unwrap()).collect();
         assert_eq!(names, ["a[1].jsonl", "b.jsonl"]);
         // One of them alone, whatever its name.
         assert_eq!(Rows::of_files(vec![DataFile::new(&listed[0].path).unwrap()]).count(), 1);
-        let last_error = |files: Vec<DataFile>| Rows::of_files(files).last().unwrap().unwrap_err().to_string();
+        let last_error =
+            |files: Vec<DataFile>| Rows::of_files(files).last().unwrap().unwrap_err().to_string();
         let b = &listed[1].path;
         let mut while_reading = Rows::of_files(files());
         while_reading.next().unwrap().unwrap();
         while_reading.next().unwrap().unwrap();
         File::options().append(true).open(b).unwrap().write_all(b"{\"n\": 3}\n").unwrap();
-        assert!(while_reading.last().unwrap().unwrap_err().to_string().contains("b.jsonl` was replaced or written to"));
-        assert!(last_error(listed.clone()).contains("b.jsonl` was replaced or written to after the files were"));
+        assert!(
+            while_reading
+                .last()
+                .unwrap()
+                .unwrap_err()
+                .to_string()
+                .contains("b.jsonl` was replaced or written to")
+        );
+        assert!(
+            last_error(listed.clone()).contains("b.jsonl` was replaced or written to after the files were")
+        );
         std::fs::remove_file(b).unwrap();
         assert!(last_error(listed).contains("b.jsonl` is gone"));
     }

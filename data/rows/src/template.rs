@@ -79,15 +79,15 @@ impl Template {
         let missing = error.kind() == ErrorKind::UndefinedError;
         let null = error.kind() == ErrorKind::BadSerialization && error.detail() == Some("null");
         if !missing && !null {
-            return RowsError::Render { origin, reason: reason(error) };
+            let part = self.part(error).map(|part| format!(", in `{part}`")).unwrap_or_default();
+            return RowsError::Render { origin, reason: reason(error) + &part };
         }
         let named = self.fields().into_iter().find(|field| match look_up(&row.fields, field) {
             None => missing,
             Some(value) => null && value.is_null(),
         });
-        // A field inside a list has no name of its own: the template's words for it stand in.
-        let words = || error.range().and_then(|range| self.source.get(range)).unwrap_or("?").trim().to_string();
-        let field = named.unwrap_or_else(words);
+        // What lies inside a list has no name of its own: the template's words for it stand in.
+        let field = named.unwrap_or_else(|| self.part(error).unwrap_or_default().to_string());
         match missing {
             true => {
                 let fields = row.fields.keys().chain(row.unread.iter()).cloned().collect();
@@ -95,6 +95,15 @@ impl Template {
             }
             false => RowsError::NullField { origin, field },
         }
+    }
+
+    /// What stands between the braces around the place of an error.
+    fn part(&self, error: &Error) -> Option<&str> {
+        let range = error.range()?;
+        let (before, behind) = (self.source.get(..range.end)?, self.source.get(range.end..)?);
+        let start = before.rfind("{{").max(before.rfind("{%"))? + 2;
+        let end = [behind.find("}}"), behind.find("%}")].into_iter().flatten().min()?;
+        Some(self.source.get(start..range.end + end)?.trim_matches(|c: char| c == '-' || c.is_whitespace()))
     }
 
     /// Every word of the template that could be the name of a field.

@@ -23,8 +23,10 @@ static FILES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let schema = "message m { optional binary text (STRING); required group l (LIST) { repeated group list {
         optional group element { required int64 a; optional boolean b; } } } }";
     let rows: Vec<_> = (0..12)
-        .map(|n| json!({ "text": if n % 4 == 0 { json!(null) } else { json!("ab".repeat(n % 3)) },
-            "l": vec![json!({ "a": n, "b": n % 2 == 0 }); n % 3] }))
+        .map(|n| {
+            json!({ "text": if n % 4 == 0 { json!(null) } else { json!("ab".repeat(n % 3)) },
+            "l": vec![json!({ "a": n, "b": n % 2 == 0 }); n % 3] })
+        })
         .collect();
     let v2 = usual().set_writer_version(WriterVersion::PARQUET_2_0);
     let plain = usual().set_compression(parquet::basic::Compression::UNCOMPRESSED);
@@ -34,11 +36,17 @@ static FILES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
         parquet(schema, &rows, 12, v2.clone().set_compression(parquet::basic::Compression::SNAPPY)),
         parquet(schema, &rows, 12, v2.set_dictionary_enabled(false)),
         parquet(schema, &rows, 12, usual().set_compression(parquet::basic::Compression::LZ4_RAW)),
-        parquet(schema, &rows, 12, usual().set_compression(parquet::basic::Compression::GZIP(Default::default()))),
+        parquet(
+            schema,
+            &rows,
+            12,
+            usual().set_compression(parquet::basic::Compression::GZIP(Default::default())),
+        ),
     ]
 });
 
-const LINES: &[u8] = b"\xEF\xBB\xBF{\"a\": [1, 2.5e3, \"\\u00e9\"]}\r\n\n{\"text\": \"caf\xC3\xA9\", \"b\": null}\n";
+const LINES: &[u8] =
+    b"\xEF\xBB\xBF{\"a\": [1, 2.5e3, \"\\u00e9\"]}\r\n\n{\"text\": \"caf\xC3\xA9\", \"b\": null}\n";
 
 /// The lines as they are, and packed.
 static STREAMS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {

@@ -91,16 +91,15 @@ fn properties() -> impl Strategy<Value = WriterPropertiesBuilder> {
     ];
     let versions = [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0];
     let select = proptest::sample::select::<Compression>;
-    (select(codecs.to_vec()), proptest::sample::select(versions.to_vec()), any::<bool>(), 1usize..20).prop_map(
-        |(codec, version, dictionary, page_rows)| {
+    (select(codecs.to_vec()), proptest::sample::select(versions.to_vec()), any::<bool>(), 1usize..20)
+        .prop_map(|(codec, version, dictionary, page_rows)| {
             usual()
                 .set_compression(codec)
                 .set_writer_version(version)
                 .set_dictionary_enabled(dictionary)
                 .set_write_batch_size(page_rows)
                 .set_data_page_row_count_limit(page_rows)
-        },
-    )
+        })
 }
 
 proptest! {
@@ -188,10 +187,14 @@ fn what_json_lacks_becomes_text() {
 
 #[test]
 fn text_that_is_not_utf8_names_its_column() {
-    let schema = "message m { required group a (LIST) { repeated group list { required binary b (STRING); } } }";
+    let schema =
+        "message m { required group a (LIST) { repeated group list { required binary b (STRING); } } }";
     let bytes = parquet(schema, &[json!({ "a": ["ok"] }), json!({ "a": ["ok", [0xFF]] })], 9, usual());
     let error = error(&bytes);
-    assert!(error.contains(", row 2: damaged: column `a.list.b`: it holds text that is not UTF-8"), "{error}");
+    assert!(
+        error.contains(", row 2: damaged: column `a.list.b`: it holds text that is not UTF-8"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -228,7 +231,9 @@ fn a_cut_file_is_named_and_never_read_in_part() {
         let rows = read(&bytes[..cut]);
         assert!(rows.len() == 1 && rows[0].is_err(), "cut to {cut}");
     }
-    assert!(error(&bytes[..bytes.len() - 1]).contains("does not end as a parquet file does: it may be cut off"));
+    assert!(
+        error(&bytes[..bytes.len() - 1]).contains("does not end as a parquet file does: it may be cut off")
+    );
     assert!(error(b"").contains("does not start as a parquet file does"));
     assert!(error(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n").contains("git lfs pull"));
 }

@@ -6,13 +6,10 @@
 use super::Fault;
 use super::column::{Column, Levels};
 use super::schema::{Field, Kind, Node};
-use crate::lines::MAX_DOCUMENT_BYTES;
+use crate::room::Room;
 use serde_json::{Map, Value};
 use std::io::{Read, Seek};
 use std::ops::Range;
-
-/// What a value takes in memory beside the bytes of its text, about.
-const VALUE_BYTES: usize = size_of::<Value>();
 
 /// The next row.
 pub(super) fn row<R: Read + Seek>(
@@ -20,26 +17,21 @@ pub(super) fn row<R: Read + Seek>(
     columns: &mut [Column],
     input: &mut R,
 ) -> Result<Map<String, Value>, Fault> {
-    Assembler { columns, input, room: MAX_DOCUMENT_BYTES }.fields(fields, 0)
+    Assembler { columns, input, room: Room::new() }.fields(fields, 0)
 }
 
 struct Assembler<'a, R> {
     columns: &'a mut [Column],
     input: &'a mut R,
-    /// Bytes that the row may still take.
-    room: usize,
+    room: Room,
 }
 
 impl<R: Read + Seek> Assembler<'_, R> {
-    fn spend(&mut self, bytes: usize) -> Result<(), Fault> {
-        self.room = self.room.checked_sub(bytes).ok_or(Fault::TooLong)?;
-        Ok(())
-    }
-
     fn fields(&mut self, fields: &[Field], repetition: u32) -> Result<Map<String, Value>, Fault> {
+        self.room.object()?;
         let mut object = Map::new();
         for Field { name, node } in fields {
-            self.spend(name.len() + VALUE_BYTES)?;
+            self.room.text(name)?;
             object.insert(name.clone(), self.value(node, repetition)?);
         }
         Ok(object)
@@ -48,6 +40,7 @@ impl<R: Read + Seek> Assembler<'_, R> {
     /// The value of a node, all of whose columns must go on with this repetition level.
     fn value(&mut self, node: &Node, repetition: u32) -> Result<Value, Fault> {
         let first = node.columns.start;
+        self.room.value()?;
         if let Some(level) = node.present_from
             && self.levels(first, repetition)?.definition < level
         {
@@ -63,7 +56,7 @@ impl<R: Read + Seek> Assembler<'_, R> {
                     None => return Err(self.disagree(first)),
                 };
                 let value = value.map_err(|fault| fault.of_column(&self.columns[first].name))?;
-                self.spend(VALUE_BYTES + value.as_str().map_or(0, str::len))?;
+                self.room.text(value.as_str().unwrap_or_default())?;
                 Ok(value)
             }
             Kind::Struct(fields) => Ok(Value::Object(self.fields(fields, repetition)?)),
@@ -76,6 +69,7 @@ impl<R: Read + Seek> Assembler<'_, R> {
                 Ok(Value::Array(items))
             }
             Kind::Map { levels, key, value } => {
+                self.room.object()?;
                 let mut object = Map::new();
                 self.repeat(node, *levels, repetition, |row, repetition| {
                     let key = match row.value(key, repetition)? {

@@ -59,7 +59,9 @@ impl Column {
     pub fn expect_end(&mut self, input: &mut (impl Read + Seek)) -> Result<(), Fault> {
         match self.peek(input)? {
             None => Ok(()),
-            Some(_) => Err(Fault::damaged("it holds more values than its row group has rows").of_column(&self.name)),
+            Some(_) => {
+                Err(Fault::damaged("it holds more values than its row group has rows").of_column(&self.name))
+            }
         }
     }
 

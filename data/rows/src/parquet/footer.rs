@@ -3,7 +3,7 @@
 //! Source: apache/parquet-format, `README.md` (layout) and `src/main/thrift/parquet.thrift` (field numbers).
 
 use super::Fault;
-use super::thrift::{BINARY, I32, I64, LIST, STRUCT, Thrift, TRUE};
+use super::thrift::{BINARY, I32, I64, LIST, STRUCT, TRUE, Thrift};
 use super::thrift::{FALSE, I8};
 use std::io::{Read, Seek, SeekFrom};
 
@@ -77,7 +77,9 @@ pub(super) fn read(input: &mut (impl Read + Seek), file_bytes: u64) -> Result<Fo
     input.seek(SeekFrom::Start(0))?;
     input.by_ref().take(GIT_LFS_POINTER.len() as u64).read_to_end(&mut head)?;
     if head == GIT_LFS_POINTER {
-        return Err(Fault::Unread("it is the pointer of a file in Git LFS, not the file: run `git lfs pull`".into()));
+        return Err(Fault::Unread(
+            "it is the pointer of a file in Git LFS, not the file: run `git lfs pull`".into(),
+        ));
     }
     if head.starts_with(ENCRYPTED_MAGIC) {
         return Err(Fault::Unread("it is encrypted".into()));
@@ -100,7 +102,9 @@ pub(super) fn read(input: &mut (impl Read + Seek), file_bytes: u64) -> Result<Fo
         return Err(Fault::damaged("its footer is longer than the file"));
     }
     if footer_bytes > MAX_FOOTER_BYTES {
-        return Err(Fault::Unread(format!("its footer has {footer_bytes} bytes, more than {MAX_FOOTER_BYTES}")));
+        return Err(Fault::Unread(format!(
+            "its footer has {footer_bytes} bytes, more than {MAX_FOOTER_BYTES}"
+        )));
     }
     let end = file_bytes - 8 - footer_bytes;
     input.seek(SeekFrom::Start(end))?;

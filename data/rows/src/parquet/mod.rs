@@ -19,7 +19,8 @@ mod schema;
 mod thrift;
 mod values;
 
-use crate::RowsError;
+use crate::room::{Full, Room};
+use crate::{Origin, RowsError};
 use column::Column;
 use footer::RowGroup;
 use schema::Field;
@@ -41,8 +42,14 @@ pub(crate) enum Fault {
     #[error("{0}")]
     Unread(String),
     /// More than a row may hold.
-    #[error("too long")]
-    TooLong,
+    #[error("too large")]
+    TooLarge,
+}
+
+impl From<Full> for Fault {
+    fn from(Full: Full) -> Fault {
+        Fault::TooLarge
+    }
 }
 
 impl Fault {
@@ -77,7 +84,11 @@ pub(crate) struct ParquetRows<R> {
 impl<R: Read + Seek> ParquetRows<R> {
     /// Reads the footer of a file of so many bytes. With `wanted`, top-level columns of other names are left
     /// alone.
-    pub fn open(mut input: R, bytes: u64, wanted: Option<&BTreeSet<String>>) -> Result<ParquetRows<R>, Fault> {
+    pub fn open(
+        mut input: R,
+        bytes: u64,
+        wanted: Option<&BTreeSet<String>>,
+    ) -> Result<ParquetRows<R>, Fault> {
         let footer = footer::read(&mut input, bytes)?;
         let schema = schema::build(&footer.schema, wanted)?;
         let mut rows = 0u64;
@@ -124,13 +135,10 @@ impl<R: Read + Seek> ParquetRows<R> {
 /// The error of this crate that a fault is.
 pub(crate) fn error(fault: Fault, file: &Arc<Path>, row: Option<u64>) -> RowsError {
     let path = file.to_path_buf();
-    let origin = |row| crate::Origin { file: file.clone(), line: row };
     match fault {
         Fault::Read(source) => RowsError::Read { path, source },
         Fault::Damaged(reason) => RowsError::BadParquet { path, row, reason: reason.into() },
         Fault::Unread(reason) => RowsError::UnreadParquet { path, reason },
-        Fault::TooLong => {
-            RowsError::TooLong { origin: origin(row.unwrap_or(1)), limit: crate::lines::MAX_DOCUMENT_BYTES }
-        }
+        Fault::TooLarge => Room::error(Origin { file: file.clone(), line: row.unwrap_or(1) }),
     }
 }

@@ -35,9 +35,15 @@ pub(super) struct Page {
 pub(super) enum PageKind {
     Dictionary,
     /// Data whose levels are packed with the values, each behind its length; the encodings of both levels.
-    DataV1 { repetition: i32, definition: i32 },
+    DataV1 {
+        repetition: i32,
+        definition: i32,
+    },
     /// Data behind the levels, of so many bytes each.
-    DataV2 { repetition: usize, definition: usize },
+    DataV2 {
+        repetition: usize,
+        definition: usize,
+    },
 }
 
 /// `PageHeader`, with those of the kinds.
@@ -180,7 +186,9 @@ fn unpack(codec: i32, bytes: Vec<u8>, header: &Header, kind: PageKind) -> Result
     }
     let unpacked = header.unpacked as usize;
     let (levels, plain) = match kind {
-        PageKind::DataV2 { repetition, definition } => (repetition.saturating_add(definition), header.stored_plain),
+        PageKind::DataV2 { repetition, definition } => {
+            (repetition.saturating_add(definition), header.stored_plain)
+        }
         _ => (0, false),
     };
     let wrong_size = || Fault::damaged("the size of a page is not what its header says");
@@ -196,10 +204,14 @@ fn unpack(codec: i32, bytes: Vec<u8>, header: &Header, kind: PageKind) -> Result
         7 => 256,
         _ => return Err(Fault::Unread(format!("it is packed with {}", codec_name(codec)))),
     };
-    if codec == 0 || plain || levels == unpacked {
+    if codec == 0 || plain {
         return if bytes.len() == unpacked { Ok(bytes) } else { Err(wrong_size()) };
     }
     let (levels, packed) = bytes.split_at(levels);
+    if levels.len() == unpacked {
+        // Nulls alone: some writers pack nothing here, others write nothing.
+        return Ok(levels.to_vec());
+    }
     if unpacked > packed.len().saturating_mul(best).saturating_add(64) {
         return Err(wrong_size());
     }

@@ -30,12 +30,21 @@ pub(super) enum Scalar {
     Text,
     Bytes,
     /// A whole number to divide by a power of ten.
-    IntDecimal { scale: u32 },
+    IntDecimal {
+        scale: u32,
+    },
     /// The same, in big-endian bytes.
-    Decimal { scale: u32 },
+    Decimal {
+        scale: u32,
+    },
     Date,
-    Time { per_second: u64 },
-    Timestamp { per_second: u64, utc: bool },
+    Time {
+        per_second: u64,
+    },
+    Timestamp {
+        per_second: u64,
+        utc: bool,
+    },
     /// Nanoseconds of a day, then the day.
     Int96,
     Uuid,
@@ -65,7 +74,9 @@ impl Scalar {
             (Physical::Bytes, Some(Logical::Text)) => Scalar::Text,
             (Physical::Fixed(2), Some(Logical::Float16)) => Scalar::Float16,
             (Physical::Fixed(16), Some(Logical::Uuid)) => Scalar::Uuid,
-            (Physical::Int32 | Physical::Int64, Some(Logical::Decimal { scale })) => Scalar::IntDecimal { scale },
+            (Physical::Int32 | Physical::Int64, Some(Logical::Decimal { scale })) => {
+                Scalar::IntDecimal { scale }
+            }
             (_, Some(Logical::Decimal { scale })) => Scalar::Decimal { scale },
             (Physical::Bytes | Physical::Fixed(_), _) => Scalar::Bytes,
             (Physical::Int32, Some(Logical::Date)) => Scalar::Date,
@@ -94,7 +105,9 @@ impl Scalar {
             Scalar::IntDecimal { scale } => decimal(int(raw)?.to_be_bytes().to_vec(), scale)?.into(),
             Scalar::Decimal { scale } => decimal(bytes(raw)?.to_vec(), scale)?.into(),
             Scalar::Date => date(int(raw)?).into(),
-            Scalar::Time { per_second } => time(int(raw)?.rem_euclid(day(per_second)) as u64, per_second).into(),
+            Scalar::Time { per_second } => {
+                time(int(raw)?.rem_euclid(day(per_second)) as u64, per_second).into()
+            }
             Scalar::Timestamp { per_second, utc } => {
                 let value = int(raw)?;
                 let day = day(per_second);

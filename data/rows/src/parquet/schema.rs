@@ -190,7 +190,11 @@ fn inside_list(above: Levels) -> Levels {
 }
 
 fn list(levels: Levels, item: Node) -> Node {
-    Node { present_from: None, columns: item.columns.clone(), kind: Kind::List { levels, item: Box::new(item) } }
+    Node {
+        present_from: None,
+        columns: item.columns.clone(),
+        kind: Kind::List { levels, item: Box::new(item) },
+    }
 }
 
 /// The element of a list in today's form, inside its repeated group; none where the repeated node is itself

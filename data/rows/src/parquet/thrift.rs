@@ -55,7 +55,11 @@ impl<'a> Thrift<'a> {
 
     fn varint(&mut self) -> Result<u64, Fault> {
         let (value, bytes) = varint(self.rest).ok_or_else(|| {
-            Fault::damaged(if self.rest.len() < MAX_VARINT_BYTES { CUT_OFF } else { "a number has too many bytes" })
+            Fault::damaged(if self.rest.len() < MAX_VARINT_BYTES {
+                CUT_OFF
+            } else {
+                "a number has too many bytes"
+            })
         })?;
         self.rest = &self.rest[bytes..];
         Ok(value)
@@ -213,7 +217,9 @@ mod tests {
         assert!(error(&[0x19, 0xF1, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F, 1]).contains("cut off"));
         assert!(error(&[0x18, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F, 1]).contains("cut off"));
         assert!(error(&[0x15; 1]).contains("cut off"));
-        assert!(error(&[0x16, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1]).contains("too many bytes"));
+        assert!(
+            error(&[0x16, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1]).contains("too many bytes")
+        );
     }
 
     proptest! {

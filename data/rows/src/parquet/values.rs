@@ -295,14 +295,24 @@ pub(super) struct Values {
 #[derive(Debug)]
 enum Decoder {
     Plain,
-    PlainBool { bit: u64 },
+    PlainBool {
+        bit: u64,
+    },
     RunsOfBool(Hybrid),
     Dictionary(Hybrid),
     Deltas(Deltas),
     DeltaLengths(Deltas),
-    DeltaStrings { prefixes: Deltas, suffixes: Deltas, last: Vec<u8> },
+    DeltaStrings {
+        prefixes: Deltas,
+        suffixes: Deltas,
+        last: Vec<u8>,
+    },
     /// The first bytes of all values, then their second bytes, and so on; `at` counts values.
-    Split { start: usize, count: usize, value: Vec<u8> },
+    Split {
+        start: usize,
+        count: usize,
+        value: Vec<u8>,
+    },
 }
 
 impl Values {
@@ -362,9 +372,7 @@ impl Values {
                 Raw::Bool(value == 1)
             }
             Decoder::RunsOfBool(runs) => Raw::Bool(runs.next(data)? == 1),
-            Decoder::Dictionary(indices) => {
-                Raw::Bytes(dictionary.entry(indices.next(data)?, self.physical)?)
-            }
+            Decoder::Dictionary(indices) => Raw::Bytes(dictionary.entry(indices.next(data)?, self.physical)?),
             Decoder::Deltas(deltas) => {
                 let value = deltas.next(data)?;
                 // Differences of 32-bit numbers wrap at 32 bits.

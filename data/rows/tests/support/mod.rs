@@ -18,10 +18,16 @@ pub fn usual() -> WriterPropertiesBuilder {
 }
 
 /// A file of these rows, `group_rows` in a row group. Numbers are written as they stand, whatever they mean.
-pub fn parquet(schema: &str, rows: &[Value], group_rows: usize, properties: WriterPropertiesBuilder) -> Vec<u8> {
+pub fn parquet(
+    schema: &str,
+    rows: &[Value],
+    group_rows: usize,
+    properties: WriterPropertiesBuilder,
+) -> Vec<u8> {
     let schema = Arc::new(parse_message_type(schema).unwrap());
     let mut bytes = Vec::new();
-    let mut file = SerializedFileWriter::new(&mut bytes, schema.clone(), Arc::new(properties.build())).unwrap();
+    let mut file =
+        SerializedFileWriter::new(&mut bytes, schema.clone(), Arc::new(properties.build())).unwrap();
     for rows in rows.chunks(group_rows.max(1)) {
         let mut leaves = Vec::new();
         for row in rows {
@@ -161,12 +167,15 @@ impl Leaf {
                 column.write_batch(&values, definition, repetition)
             }
             ColumnWriter::Int96ColumnWriter(column) => {
-                let word = |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
-                let values = values.map(bytes).map(|b| Int96::from(vec![word(&b, 0), word(&b, 4), word(&b, 8)]));
+                let word =
+                    |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+                let values =
+                    values.map(bytes).map(|b| Int96::from(vec![word(&b, 0), word(&b, 4), word(&b, 8)]));
                 column.write_batch(&values.collect::<Vec<_>>(), definition, repetition)
             }
             ColumnWriter::FloatColumnWriter(column) => {
-                let values: Vec<f32> = values.map(|value| value.as_f64().unwrap_or(f64::NAN) as f32).collect();
+                let values: Vec<f32> =
+                    values.map(|value| value.as_f64().unwrap_or(f64::NAN) as f32).collect();
                 column.write_batch(&values, definition, repetition)
             }
             ColumnWriter::DoubleColumnWriter(column) => {
