@@ -56,7 +56,7 @@ pub fn run(args: Args) -> Result<()> {
     let tokenizer = Tokenizer::load(&args.tokenizer)?;
     let mut inputs = Vec::new();
     for path in &args.input {
-        inputs.extend(Rows::files(path)?);
+        inputs.extend(Rows::files(path)?.into_iter().map(|file| file.path));
     }
     let job = ShardJob {
         tokenizer_name: args.tokenizer_name.unwrap_or_else(|| name_of(&args.tokenizer)),

@@ -112,7 +112,7 @@ mod tests {
         put_shard(&path, &documents(), Width::Two);
         let batches =
             batches(TokenSource::Shards(ShardSet::open(path.to_str().unwrap(), 280, None).unwrap()));
-        let mut wait_for = vec![0, 1, 2];
+        let mut wait_for = [0, 1, 2];
         // The file is gone before the third step is begun.
         let steps = std::iter::from_fn(move || {
             let step = wait_for.first().copied();
