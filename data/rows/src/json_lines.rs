@@ -2,8 +2,8 @@
 
 use crate::files::Packing;
 use crate::input;
-use crate::room::{self, Room};
 use crate::lines::{BYTE_ORDER_MARK, Line, LineReader, MAX_DOCUMENT_BYTES};
+use crate::room::{self, Room};
 use crate::{Origin, RowsError};
 use serde_json::{Map, Value};
 use std::io::{BufRead, Read};

@@ -180,7 +180,10 @@ fn counts_of_values_are_checked_before_room_is_made() {
     refused(&column(leaf(INT32, 0), 1, &[numbers, index]), "uses a value that its dictionary lacks");
     refused(&column(leaf(INT32, 0), 1, &[data(many, PLAIN, &[])]), "a page holds fewer values than it says");
     refused(&column(leaf(INT32, 0), i64::MAX, &[]), "fewer values than its row group has rows");
-    refused(&column(leaf(INT32, 0), 1, &[data(2, PLAIN, &[0; 8])]), "more values than its row group has rows");
+    refused(
+        &column(leaf(INT32, 0), 1, &[data(2, PLAIN, &[0; 8])]),
+        "more values than its row group has rows",
+    );
     // Blocks of lengths: one of 2^31 numbers of no bits, and one that no number fits.
     let block = |size, blocks, count| [varint(size), varint(blocks), varint(count), zigzag(0)].concat();
     let lengths = |head: Vec<u8>| data(1, DELTA_LENGTHS, &[head, vec![0, 0]].concat());
@@ -210,7 +213,11 @@ fn lists_that_contradict_each_other_are_named() {
         let pages = lengths.map(|length| {
             let repetition: Vec<u8> = (0..length).flat_map(|i| [2, u8::from(i > 0)]).collect();
             let definition = [2 * length as u8, 1];
-            data(length as i64, PLAIN, &[levels(&repetition), levels(&definition), vec![0; 4 * length]].concat())
+            data(
+                length as i64,
+                PLAIN,
+                &[levels(&repetition), levels(&definition), vec![0; 4 * length]].concat(),
+            )
         });
         let at = |bytes: usize, start: usize| {
             let column = Struct::default().i64(7, bytes as i64).i64(9, start as i64);
@@ -230,7 +237,12 @@ fn a_page_that_fails_its_checksum_is_named() {
     let with = |checksum: u32| {
         let body = 7i32.to_le_bytes();
         let about = Struct::default().i32(1, 1).i32(2, PLAIN).i32(3, RLE).i32(4, RLE);
-        let header = Struct::default().i32(1, 0).i32(2, 4).i32(3, 4).i32(4, i64::from(checksum as i32)).nested(5, about);
+        let header = Struct::default()
+            .i32(1, 0)
+            .i32(2, 4)
+            .i32(3, 4)
+            .i32(4, i64::from(checksum as i32))
+            .nested(5, about);
         one_column(leaf(INT32, 0), 0, 1, &[[header.end(), body.to_vec()].concat()])
     };
     let mut crc = flate2::Crc::new();
