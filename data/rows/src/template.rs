@@ -1,7 +1,8 @@
 //! Rows to text by a template, and which rows to keep.
 //!
 //! Both are minijinja over the row's fields. Nothing is looked up elsewhere; the number of instructions and
-//! the length of the output are bounded, because a template may come with a data set.
+//! the length of the output are bounded, because a template may come with a data set. Strings that it builds on the
+//! way are not: a template that doubles one again and again is the recipe's own fault, and no row can do it.
 
 use crate::lines::MAX_DOCUMENT_BYTES;
 use crate::{Row, RowsError};
