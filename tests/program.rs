@@ -19,5 +19,7 @@ mod plot;
 mod resuming;
 #[path = "program/shards.rs"]
 mod shards;
+#[path = "program/tools.rs"]
+mod tools;
 #[path = "program/training.rs"]
 mod training;

@@ -49,7 +49,7 @@ pub fn run(args: Args) -> Result<()> {
         }
         None => {
             for path in &args.input {
-                sources.push(Documents::new(Rows::open(path)?, template()?, filter()?));
+                sources.push(Documents::of_files(Rows::open(path)?, template()?, filter()?));
             }
         }
     }

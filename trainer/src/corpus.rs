@@ -33,7 +33,7 @@ pub(crate) fn open(
     let template = Template::new(&source.text)?;
     let filter = source.filter.as_deref().map(Filter::new).transpose()?;
     let mut documents = match &source.origin {
-        Origin::Path(path) => Documents::new(Rows::open(&path.to_string_lossy())?, template, filter),
+        Origin::Path(path) => Documents::of_files(Rows::open(&path.to_string_lossy())?, template, filter),
         Origin::Generated { kind: Generator::WordProblems, rows, seed } => {
             Documents::new(WordProblems::new(*seed, split, *rows), template, filter)
         }

@@ -77,7 +77,7 @@ fn read_input(
 ) -> Result<bool, ShardsError> {
     let filter = filter.map(Filter::new).transpose()?;
     let rows = Rows::open(&input.path.to_string_lossy())?;
-    let mut documents = Documents::new(rows, Template::new(template)?, filter);
+    let mut documents = Documents::of_files(rows, Template::new(template)?, filter);
     for document in documents.by_ref() {
         let document = document?;
         if document.origin.line > skip && !take(Entry::Document { input: number, document }) {
