@@ -1,10 +1,13 @@
 //! The `octo-engine` command: one file a subcommand, no logic of its own.
 
+mod convert;
 mod data;
+mod doctor;
 mod generate;
 mod io;
 mod logprobs;
 mod model;
+mod plot;
 mod terminal;
 mod train;
 
@@ -31,9 +34,15 @@ enum Command {
     Generate(generate::Args),
     /// Log-probabilities of given texts or tokens.
     Logprobs(logprobs::Args),
+    /// Draw loss, held-out loss, learning rate, gradient norm and tokens/s of runs.
+    Plot(plot::Args),
     /// Prepare data.
     #[command(subcommand)]
     Data(data::Command),
+    /// Copy a model in another dtype, or average several.
+    Convert(convert::Args),
+    /// Verify a run, checkpoint, model or shards; or describe this machine.
+    Doctor(doctor::Args),
 }
 
 /// A run that a guard stopped: exit code 3.
@@ -55,7 +64,10 @@ fn main() -> ExitCode {
         Command::Train(args) => train::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Logprobs(args) => logprobs::run(args),
+        Command::Plot(args) => plot::run(args),
         Command::Data(command) => data::run(command),
+        Command::Convert(args) => convert::run(args),
+        Command::Doctor(args) => doctor::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use clap::Args;
 use octo_infer::{Limits, Session};
+use octo_model::hf::model_path;
 use octo_model::{ModelDir, Net, WeightDType};
 use octo_ops::DType;
 use octo_queue::{DeviceKind, Queue, open};
@@ -12,7 +13,7 @@ use std::path::PathBuf;
 /// Which model, where it runs.
 #[derive(Args)]
 pub struct ModelArgs {
-    /// A Hugging Face model directory (config.json, safetensors, tokenizer.json).
+    /// A Hugging Face model directory (config.json, safetensors, tokenizer.json), or a checkpoint of a run.
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
     /// Where to compute: auto, cpu, cuda or sim.
@@ -78,9 +79,10 @@ const CACHE_TOKENS: usize = 256 * 1024;
 impl ModelArgs {
     /// The directory's config and tokenizer, which are needed to know what the requests need.
     pub fn open(&self) -> Result<(ModelDir, Option<Tokenizer>)> {
-        let dir = ModelDir::open(&self.model)?;
-        let tokenizer = match self.model.join("tokenizer.json").exists() {
-            true => Some(Tokenizer::load(&self.model)?),
+        let path = model_path(&self.model);
+        let dir = ModelDir::open(&path)?;
+        let tokenizer = match path.join("tokenizer.json").exists() {
+            true => Some(Tokenizer::load(&path)?),
             false => None,
         };
         if let Some(tokenizer) = &tokenizer {

@@ -13,7 +13,13 @@ mod command_line;
 mod folder;
 #[path = "program/generation.rs"]
 mod generation;
+#[path = "program/plot.rs"]
+mod plot;
 #[path = "program/resuming.rs"]
 mod resuming;
+#[path = "program/shards.rs"]
+mod shards;
+#[path = "program/tools.rs"]
+mod tools;
 #[path = "program/training.rs"]
 mod training;

@@ -9,9 +9,20 @@ use toml::{Table, Value};
 const ARROWS: &[(&str, &[&str])] = &[
     (
         "octo",
-        &["octo-infer", "octo-model", "octo-ops", "octo-proof", "octo-queue", "octo-rows", "octo-trainer"],
+        &[
+            "octo-infer",
+            "octo-model",
+            "octo-ops",
+            "octo-proof",
+            "octo-queue",
+            "octo-report",
+            "octo-rows",
+            "octo-shards",
+            "octo-trainer",
+        ],
     ),
     ("octo-trainer", &["octo-infer", "octo-model", "octo-ops", "octo-queue", "octo-rows", "octo-shards"]),
+    ("octo-report", &[]),
     ("octo-shards", &["octo-rows"]),
     ("octo-rows", &[]),
     ("octo-proof", &["octo-ops", "octo-queue"]),

@@ -11,6 +11,8 @@ fn help_says_what_each_command_takes() {
         ("help_generate", &["generate", "--help"]),
         ("help_logprobs", &["logprobs", "--help"]),
         ("help_data", &["data", "--help"]),
+        ("help_data_inspect", &["data", "inspect", "--help"]),
+        ("help_data_tokenize", &["data", "tokenize", "--help"]),
         ("help_data_train_tokenizer", &["data", "train-tokenizer", "--help"]),
     ] {
         let outcome = folder.succeed(args);
@@ -36,6 +38,11 @@ fn wrong_usage_is_exit_code_2() {
         (&["logprobs", "--model", "m", "--threads", "0"], "--threads"),
         (&["logprobs", "--model", "m", "--context", "0"], "--context"),
         (&["data"], "train-tokenizer"),
+        (&["data", "inspect"], "<RECIPE>"),
+        (&["data", "inspect", "--shards", "s"], "--tokenizer <PATH>"),
+        (&["data", "inspect", "r.toml", "--shards", "s", "--tokenizer", "t"], "cannot be used with"),
+        (&["data", "tokenize", "--tokenizer", "t", "--output", "o"], "--input <PATH>..."),
+        (&["data", "tokenize", "--add-bos", "--no-bos"], "cannot be used with"),
         (&["data", "train-tokenizer", "--vocab-size", "300", "--output", "t"], "<INPUT>"),
     ] {
         let outcome = folder.run(args);

@@ -353,3 +353,49 @@ fn milestones_stay_when_checkpoints_go() {
         assert_eq!(path.join("state").exists(), state, "{step}");
     }
 }
+
+#[test]
+fn stages_and_mixtures_go_on_with_the_same_bits_in_any_stage() {
+    let folder = Folder::tiny();
+    let start = crate::folder::RECIPE.find("[[stages]]").unwrap();
+    let end = crate::folder::RECIPE.find("[[validation]]").unwrap();
+    let stages = r#"
+[data.sources.more]
+generated = { kind = "word-problems", rows = 90, seed = 7 }
+text = "{{ question }} {{ answer }}"
+[checkpoints]
+every_steps = 2
+[[stages]]
+name = "stable"
+steps = 5
+sequence_length = 32
+batch_tokens = 128
+micro_batch_tokens = 64
+mixture = { problems = 0.75, more = 0.25 }
+schedule = { lr = 1e-2, warmup_steps = 2 }
+[[stages]]
+name = "decay"
+steps = 5
+sequence_length = 64
+batch_tokens = 128
+micro_batch_tokens = 64
+mixture = { problems = 0.25, more = 0.75 }
+schedule = { shape = "cosine", lr = 1e-2, final_lr = 1e-3 }
+"#;
+    let recipe = crate::folder::RECIPE;
+    folder.put("recipe.toml", recipe[..start].to_owned() + stages + &recipe[end..]);
+    folder.succeed(["train", "recipe.toml", "--set", "run.dir=whole"]);
+    for at in ["60", "110", "170", "230", "290"] {
+        let dir = format!("run.dir=killed-{at}");
+        let args = || TRAIN.into_iter().chain(["--set", &dir]);
+        assert_eq!(folder.outcome(folder.start(args(), ("OCTO_KILL_AT", at))).code, 128 + 9);
+        folder.succeed(args());
+        assert_same(&folder, &format!("killed-{at}"));
+    }
+    let data: serde_json::Value =
+        serde_json::from_slice(&folder.read("whole/checkpoints/latest/state/data.json")).unwrap();
+    let tokens = |name: &str| data["sources"][name]["tokens"].as_u64().unwrap();
+    // The first stage takes 15 and 5 of its 20 windows of 32 tokens; the second goes on at the next whole window
+    // of 64 and takes 2 and 8 of its 10.
+    assert_eq!((tokens("problems"), tokens("more")), (480_u64.next_multiple_of(64) + 2 * 64, 192 + 8 * 64));
+}

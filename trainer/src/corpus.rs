@@ -3,25 +3,37 @@
 use crate::{Observer, TrainError};
 use octo_recipe::{Generator, Origin, Source};
 use octo_rows::{Documents, Filter, Rows, Split, Template, WordProblems};
-use octo_shards::{TokenizeOptions, TokenizedSource};
+use octo_shards::{ShardSet, TokenSource, TokenizeOptions, TokenizedSource};
 use octo_text::Tokenizer;
 use std::sync::Arc;
 
-/// Reads, renders and tokenises a source.
-pub(crate) fn tokenise(
+/// Opens a source: tokenised files as they are, of others the documents, rendered and tokenised.
+pub(crate) fn open(
     source: &Source,
     split: Split,
     tokenizer: &Tokenizer,
     vocab_size: usize,
     observer: &mut dyn Observer,
-) -> Result<Arc<TokenizedSource>, TrainError> {
+) -> Result<Arc<TokenSource>, TrainError> {
+    if let Origin::Path(path) = &source.origin
+        && ShardSet::is_at(&path.to_string_lossy())
+    {
+        let shards = ShardSet::open(&path.to_string_lossy(), vocab_size, Some(tokenizer.content_hash()))?;
+        let (documents, tokens) = (shards.documents(), shards.tokens());
+        let files = shards.files().len();
+        observer.note(&format!(
+            "data     {}: {documents} documents, {tokens} tokens in {files} tokenised files",
+            source.name
+        ));
+        return Ok(Arc::new(TokenSource::Shards(shards)));
+    }
     if source.add_eos && tokenizer.eos_id().is_none() {
         return Err(TrainError::NoEos { source_name: source.name.clone() });
     }
     let template = Template::new(&source.text)?;
     let filter = source.filter.as_deref().map(Filter::new).transpose()?;
     let mut documents = match &source.origin {
-        Origin::Path(path) => Documents::new(Rows::open(&path.to_string_lossy())?, template, filter),
+        Origin::Path(path) => Documents::of_files(Rows::open(&path.to_string_lossy())?, template, filter),
         Origin::Generated { kind: Generator::WordProblems, rows, seed } => {
             Documents::new(WordProblems::new(*seed, split, *rows), template, filter)
         }
@@ -46,5 +58,5 @@ pub(crate) fn tokenise(
         counts.filtered,
         counts.empty,
     ));
-    Ok(Arc::new(tokens))
+    Ok(Arc::new(TokenSource::Memory(tokens)))
 }

@@ -71,9 +71,6 @@ pub enum TrainError {
     /// The recipe of the run so far cannot be read.
     #[error(transparent)]
     Recipe(#[from] octo_recipe::RecipeErrors),
-    /// A recipe of more than the trainer does.
-    #[error("the trainer takes one source a stage so far; give each stage one source")]
-    SeveralSources,
     /// A branch is to take the optimizer's state along from where there is none.
     #[error(
         "{path}: there is no optimizer state beside this model; set model.optimizer_state = \"fresh\", or give a \
@@ -143,6 +140,16 @@ pub enum TrainError {
         grad_norm: f64,
         /// Where its data came from.
         documents: String,
+    },
+    /// A program that is to get the metrics does not start.
+    #[error(
+        "log.sinks: `{command}` cannot be started: {source}; give a program that exists, and its arguments"
+    )]
+    Sink {
+        /// The program and its arguments.
+        command: String,
+        /// What the system said.
+        source: std::io::Error,
     },
     /// The run's folder cannot be made, or a row not be written as JSON.
     #[error("{path}: {source}", path = .path.display())]

@@ -4,17 +4,24 @@ use crate::checkpoint::{self, Saver};
 use crate::folder::{self, Folder};
 use crate::resume;
 use crate::setup::{self, Named, Ready, Start};
+use crate::sinks::SinkReport;
+use crate::status::RunState;
 use crate::stream::{Before, Stream};
+use crate::telemetry::{Beginning, Telemetry};
+use crate::unigram::Unigram;
 use crate::validation::{HeldOut, micro_batch};
 use crate::{Observer, Outcome, TrainError, TrainOptions};
 use octo_model::StepReport;
 use octo_recipe::Recipe;
 use octo_shards::Batch;
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 mod breaks;
 mod save;
+
+/// How long sinks may take, at the run's end, for what has been sent to them.
+const SINKS_MAY_TAKE: Duration = Duration::from_secs(10);
 
 /// Trains as a recipe says; tells the observer as it goes. A run that is found in the recipe's folder is gone on
 /// with from its newest whole checkpoint, and ends with the same bits as one that was never stopped.
@@ -84,6 +91,7 @@ struct Run<'a> {
     held_out: Vec<HeldOut>,
     folder: Folder,
     saver: Saver,
+    telemetry: Option<Telemetry<'static>>,
     observer: &'a mut dyn Observer,
     /// Steps done when this start began.
     first: u64,
@@ -128,7 +136,19 @@ impl<'a> Run<'a> {
         if let Some(why) = why {
             observer.note(&why);
         }
+        let stage = recipe.stages.get(recipe.at(first).0).map(|stage| stage.name.clone());
+        let beginning = Beginning {
+            step: first,
+            total_steps: recipe.total_steps(),
+            consumed_tokens: recipe.consumed_tokens(first),
+            stage: stage.unwrap_or_default(),
+            checkpoint: checkpoint.map(|c| (c.path.clone(), c.run.step)),
+            tensorboard: recipe.log.tensorboard,
+        };
+        let sinks: Vec<Vec<String>> = recipe.log.sinks.iter().map(|sink| sink.command.clone()).collect();
+        let telemetry = Telemetry::begin(options.fs, &recipe.run.dir, &sinks, beginning, SystemTime::now())?;
         Ok(Run {
+            telemetry: Some(telemetry),
             recipe,
             options,
             ready,
@@ -146,7 +166,36 @@ impl<'a> Run<'a> {
         })
     }
 
+    /// All that is left of the run, and how it ended for whoever looks from outside.
     fn go(mut self) -> Result<Outcome, TrainError> {
+        let outcome = self.steps();
+        let state = match &outcome {
+            Ok(_) => RunState::Finished,
+            Err(TrainError::Interrupted { .. }) => RunState::Interrupted,
+            Err(error @ TrainError::NotFinite { .. }) => RunState::StoppedByGuard(error.to_string()),
+            Err(error) => RunState::Failed(error.to_string()),
+        };
+        if let Some(telemetry) = self.telemetry.take() {
+            // How the run ended is the news, not that it could not be told.
+            match telemetry.end(state, SystemTime::now(), SINKS_MAY_TAKE) {
+                Ok(reports) => reports.iter().for_each(|report| self.note_sink(report)),
+                Err(error) if outcome.is_ok() => return Err(error),
+                Err(_) => {}
+            }
+        }
+        outcome
+    }
+
+    fn note_sink(&mut self, report: &SinkReport) {
+        if report.failure.is_some() || report.dropped > 0 {
+            let why = report.failure.as_deref().unwrap_or("it was too slow");
+            let dropped = report.dropped;
+            self.observer
+                .note(&format!("sink     {}: {dropped} lines did not reach it: {why}", report.command));
+        }
+    }
+
+    fn steps(&mut self) -> Result<Outcome, TrainError> {
         let mut pending: Option<Pending> = None;
         for step in self.first..self.recipe.total_steps() {
             let began = Instant::now();
@@ -155,7 +204,7 @@ impl<'a> Run<'a> {
                 self.observer.note(&format!("step {}: left out (data.skip_steps)", step + 1));
                 self.tell_last(pending.take())?;
             } else {
-                let (lr, data) = (self.recipe.lr(step), self.stream.step(step));
+                let (lr, data) = (self.recipe.lr(step), self.stream.step(step)?);
                 let Some(report) = self.step(step, lr, &data)? else {
                     return Err(self.interrupted(step, pending));
                 };
@@ -168,10 +217,19 @@ impl<'a> Run<'a> {
                 self.pause(step, pending.take())?;
             }
             if !self.saver.is_writing() {
-                self.saver.wait()?;
+                self.wait_for_saver()?;
             }
         }
         self.end()
+    }
+
+    /// Waits for a checkpoint under way, and tells of it.
+    fn wait_for_saver(&mut self) -> Result<(), TrainError> {
+        if let (Some(step), Some(telemetry)) = (self.saver.wait()?, &mut self.telemetry) {
+            let path = self.folder.checkpoints().join(checkpoint::name(step));
+            telemetry.saved(&path, step, SystemTime::now())?;
+        }
+        Ok(())
     }
 
     /// Figures of a step that nothing comes after for now.
@@ -204,7 +262,7 @@ impl<'a> Run<'a> {
         let save = |run: &mut Run<'_>| -> Result<(), TrainError> {
             run.tell_last(pending)?;
             run.save(done, true, None)?;
-            run.saver.wait().map(|_| ())
+            run.wait_for_saver()
         };
         match save(self) {
             Ok(()) => TrainError::Interrupted { step: done, steps: self.recipe.total_steps() },
@@ -212,7 +270,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn end(mut self) -> Result<Outcome, TrainError> {
+    fn end(&mut self) -> Result<Outcome, TrainError> {
         let steps = self.recipe.total_steps();
         if self.first >= steps {
             // Nothing was left to do: the summary of what there is.
@@ -221,9 +279,10 @@ impl<'a> Run<'a> {
             }
         }
         self.save(steps, true, None)?;
-        self.saver.wait()?;
+        self.wait_for_saver()?;
         let vocab = self.named.config.vocab_size as usize;
-        let validation = self.held_out.iter().map(|set| set.outcome(self.stream.tokens(), vocab)).collect();
+        let unigram = Unigram::of(self.stream.last_mixture(), vocab)?;
+        let validation = self.held_out.iter().map(|set| set.outcome(&unigram)).collect();
         let model = self.folder.checkpoints().join(checkpoint::name(steps)).join("model");
         Ok(Outcome { steps, last_loss: self.last, validation, model })
     }

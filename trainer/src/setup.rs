@@ -5,7 +5,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::count;
 use octo_durable::verify;
 use octo_infer::{Limits, Session};
-use octo_model::hf::{Companions, ParamFiles};
+use octo_model::hf::{Companions, ParamFiles, model_path};
 use octo_model::{AdamWConfig, ModelConfig, ModelDir, Net, Shape, Trainer, WeightDType};
 use octo_ops::DType;
 use octo_queue::{DeviceKind, Queue};
@@ -61,8 +61,7 @@ pub(crate) fn open(recipe: &Recipe, checkpoint: Option<Checkpoint>) -> Result<Na
         }
         (None, ModelStart::From(path)) => {
             // A milestone is a checkpoint without state.
-            let inner = path.join("model");
-            let path = if path.join("config.json").exists() { path } else { &inner };
+            let path = &model_path(path);
             let dir = ModelDir::open(path)?;
             if recipe.model.optimizer_state == OptimizerState::Load {
                 return Err(TrainError::NoOptimizerState { path: path.clone() });

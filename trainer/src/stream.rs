@@ -1,11 +1,12 @@
 //! The data of a run: which batch each of its steps takes, through all stages.
 
 use crate::checkpoint::{DataState, SourceState};
-use crate::setup::Named;
+use crate::setup::{self, Named, Start};
 use crate::{Observer, TrainError, corpus};
 use octo_recipe::{Order as RecipeOrder, Recipe, Stage};
 use octo_rows::Split;
-use octo_shards::{Batch, BatchOptions, Batches, Order, TokenizedSource};
+use octo_shards::{Batch, BatchOptions, Batches, MixturePart, Order, Prefetcher, TokenSource};
+use octo_text::Tokenizer;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -32,15 +33,37 @@ impl Before<'_> {
 
 /// Batches by step of the run.
 pub(crate) struct Stream {
-    sources: BTreeMap<String, Arc<TokenizedSource>>,
+    sources: BTreeMap<String, Arc<TokenSource>>,
     /// Tokens of each source that were taken before the run began: those of the run it branches off.
     starts: BTreeMap<String, u64>,
     stages: Vec<StageStream>,
+    /// The step of the run that comes next from it.
+    ahead: Option<(u64, Prefetcher)>,
+}
+
+/// The batches that a recipe trains on in the stage of a step of the run, from 0; that step within the stage; and
+/// the tokenizer they are made with. Nothing is put on a device.
+///
+/// # Errors
+/// Whatever is wrong with the recipe's model directory, tokenizer or data.
+pub fn open_batches(
+    recipe: &Recipe,
+    step: u64,
+    observer: &mut dyn Observer,
+) -> Result<(Batches, u64, Tokenizer), TrainError> {
+    let named = setup::open(recipe, None)?;
+    let mut stream = match &named.start {
+        Start::Branch(_, checkpoint) => {
+            Stream::open(recipe, &named, Before::Branch(&checkpoint.data()?), observer)?
+        }
+        _ => Stream::open(recipe, &named, Before::Nothing, observer)?,
+    };
+    let (stage, within) = recipe.at(step);
+    Ok((stream.stages.swap_remove(stage).batches, within, named.tokenizer))
 }
 
 /// One stage.
 struct StageStream {
-    source: String,
     batches: Batches,
     /// Steps of the stages before it.
     first_step: u64,
@@ -57,36 +80,42 @@ impl Stream {
         observer: &mut dyn Observer,
     ) -> Result<Stream, TrainError> {
         let vocab = named.config.vocab_size as usize;
-        let mut stream = Stream { sources: BTreeMap::new(), starts: BTreeMap::new(), stages: Vec::new() };
+        let mut stream =
+            Stream { sources: BTreeMap::new(), starts: BTreeMap::new(), stages: Vec::new(), ahead: None };
         let mut taken: BTreeMap<String, u64> = BTreeMap::new();
         let mut first_step = 0;
         for stage in &recipe.stages {
-            let [share] = stage.mixture.as_slice() else { return Err(TrainError::SeveralSources) };
-            let name = &share.source;
-            // A checked recipe has the sources its stages name.
-            let source = recipe.source(name).ok_or_else(|| TrainError::NoSource(name.clone()))?;
-            let tokens = match stream.sources.get(name) {
-                Some(tokens) => tokens.clone(),
-                None => {
-                    let tokens = corpus::tokenise(source, Split::Train, &named.tokenizer, vocab, observer)?;
-                    let start = if source.restart { 0 } else { before.start(name, tokens.content_hash()) };
-                    stream.starts.insert(name.clone(), start);
-                    taken.insert(name.clone(), start);
+            let mut mixture = Vec::new();
+            for share in &stage.mixture {
+                let name = &share.source;
+                // A checked recipe has the sources its stages name.
+                let source = recipe.source(name).ok_or_else(|| TrainError::NoSource(name.clone()))?;
+                let tokens = match stream.sources.get(name) {
+                    Some(tokens) => tokens.clone(),
+                    None => corpus::open(source, Split::Train, &named.tokenizer, vocab, observer)?,
+                };
+                if !stream.sources.contains_key(name) {
+                    let start = before.start(name, tokens.content_hash());
+                    stream.starts.insert(name.clone(), if source.restart { 0 } else { start });
                     stream.sources.insert(name.clone(), tokens.clone());
-                    tokens
                 }
-            };
-            let begin = if source.restart { 0 } else { taken.get(name).copied().unwrap_or(0) };
-            let batches = Batches::new(tokens, options(recipe, stage, begin))?;
+                let start = stream.starts.get(name).copied().unwrap_or(0);
+                let begin = if source.restart { 0 } else { *taken.entry(name.clone()).or_insert(start) };
+                mixture.push(MixturePart {
+                    name: name.clone(),
+                    source: tokens,
+                    share: share.share,
+                    // Windows of this stage that hold what was taken, the last one perhaps in part.
+                    first_position: begin.div_ceil(stage.sequence_length),
+                });
+            }
+            let batches = Batches::new(mixture, options(recipe, stage))?;
             let steps = stage.schedule.steps;
-            taken.insert(name.clone(), begin + steps.saturating_mul(stage.batch_tokens));
-            stream.stages.push(StageStream {
-                source: name.clone(),
-                batches,
-                first_step,
-                steps,
-                sequence_length: stage.sequence_length,
-            });
+            for (part, windows) in batches.mixture().iter().zip(batches.positions(steps)) {
+                taken.insert(part.name.clone(), windows.saturating_mul(stage.sequence_length));
+            }
+            let sequence_length = stage.sequence_length;
+            stream.stages.push(StageStream { batches, first_step, steps, sequence_length });
             first_step += steps;
         }
         Ok(stream)
@@ -97,19 +126,36 @@ impl Stream {
         self.stages.get(at).map(|stage| (stage, step - stage.first_step))
     }
 
-    /// The micro-batches of a step of the run, from 0.
-    pub fn step(&self, step: u64) -> Vec<Batch> {
-        let Some((stage, within)) = self.stage(step) else { return Vec::new() };
-        (0..stage.batches.micro_batches()).map(|micro| stage.batches.batch(within, micro)).collect()
+    /// The micro-batches of a step of the run, from 0. Those of the steps after it are made meanwhile.
+    ///
+    /// # Errors
+    /// A tokenised file that cannot be read or has changed.
+    pub fn step(&mut self, step: u64) -> Result<Vec<Batch>, TrainError> {
+        let (mut ahead, stage, within) = match (self.ahead.take(), self.stage(step)) {
+            (_, None) => return Ok(Vec::new()),
+            (Some((next, ahead)), Some((stage, within))) if next == step && within > 0 => {
+                (ahead, stage, within)
+            }
+            (_, Some((stage, within))) => {
+                (Prefetcher::new(stage.batches.clone(), within..stage.steps)?, stage, within)
+            }
+        };
+        let made = match ahead.next_step().transpose()? {
+            Some((found, made)) if found == within => made,
+            _ => stage.batches.step(within)?,
+        };
+        self.ahead = Some((step + 1, ahead));
+        Ok(made)
     }
 
     /// Where the sequences of a step begin, for the message of a guard.
     pub fn documents(&self, step: u64, data: &[Batch]) -> String {
         let Some((stage, _)) = self.stage(step) else { return String::new() };
-        let source = stage.batches.source();
         let origins = data.iter().flat_map(|batch| &batch.origins);
         let mut places: Vec<String> = origins
-            .filter_map(|origin| source.origin(origin.first_document))
+            .filter_map(|origin| {
+                stage.batches.mixture().get(origin.source)?.source.origin(origin.first_document)
+            })
             .map(|origin| origin.to_string())
             .collect();
         places.dedup();
@@ -125,9 +171,11 @@ impl Stream {
             sources.insert(name.clone(), SourceState { content_hash, start, tokens: start });
         }
         for stage in self.stages.iter().filter(|stage| stage.first_step < done) {
-            let position = stage.batches.position(stage.steps.min(done - stage.first_step));
-            if let Some(source) = sources.get_mut(&stage.source) {
-                source.tokens = position * stage.sequence_length;
+            let positions = stage.batches.positions(stage.steps.min(done - stage.first_step));
+            for (part, windows) in stage.batches.mixture().iter().zip(positions) {
+                if let Some(source) = sources.get_mut(&part.name) {
+                    source.tokens = windows.saturating_mul(stage.sequence_length);
+                }
             }
         }
         DataState { sources }
@@ -145,31 +193,34 @@ impl Stream {
         Ok(())
     }
 
-    /// All tokens that are trained on, a source after the other.
-    pub fn tokens(&self) -> impl Iterator<Item = &[u32]> {
-        self.sources.values().map(|source| source.tokens())
+    /// What the last stage draws from.
+    pub fn last_mixture(&self) -> &[MixturePart] {
+        self.stages.last().map_or(&[], |stage| stage.batches.mixture())
     }
 
     /// A line about each stage.
     pub fn lines(&self, recipe: &Recipe) -> Vec<String> {
         let line = |(stage, stream): (&Stage, &StageStream)| {
             let micro_batches = stream.batches.micro_batches();
+            let passes = stream.batches.passes(stage.schedule.steps);
+            let passes: Vec<String> = (stream.batches.mixture().iter().zip(passes))
+                .map(|(part, passes)| format!("{passes:.2} passes over {}", part.name))
+                .collect();
             format!(
-                "stage    {}: {} steps of {} tokens ({micro_batches} micro-batch{} of {}), {:.2} passes over {}",
+                "stage    {}: {} steps of {} tokens ({micro_batches} micro-batch{} of {}), {}",
                 stage.name,
                 stage.schedule.steps,
                 stage.batch_tokens,
                 if micro_batches == 1 { "" } else { "es" },
                 stage.micro_batch_tokens,
-                stream.batches.passes(stage.schedule.steps),
-                stream.source,
+                passes.join(", "),
             )
         };
         recipe.stages.iter().zip(&self.stages).map(line).collect()
     }
 }
 
-fn options(recipe: &Recipe, stage: &Stage, tokens_taken: u64) -> BatchOptions {
+fn options(recipe: &Recipe, stage: &Stage) -> BatchOptions {
     BatchOptions {
         sequence_length: stage.sequence_length as usize,
         batch_tokens: stage.batch_tokens as usize,
@@ -180,7 +231,5 @@ fn options(recipe: &Recipe, stage: &Stage, tokens_taken: u64) -> BatchOptions {
         },
         seed: recipe.run.seed,
         document_mask: stage.document_mask,
-        // Windows of this stage that hold what was taken, the last one perhaps in part.
-        first_position: tokens_taken.div_ceil(stage.sequence_length),
     }
 }

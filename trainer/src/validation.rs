@@ -1,6 +1,6 @@
 //! Held-out losses.
 
-use crate::unigram::unigram_loss;
+use crate::unigram::Unigram;
 use crate::{Observer, TrainError, ValidationOutcome, corpus};
 use octo_model::Trainer;
 use octo_queue::Queue;
@@ -27,7 +27,7 @@ impl HeldOut {
         vocab_size: usize,
         observer: &mut dyn Observer,
     ) -> Result<HeldOut, TrainError> {
-        let tokens = corpus::tokenise(&validation.source, Split::HeldOut, tokenizer, vocab_size, observer)?;
+        let tokens = corpus::open(&validation.source, Split::HeldOut, tokenizer, vocab_size, observer)?;
         let stage = &recipe.stages[0];
         let sequences = (stage.micro_batch_tokens / stage.sequence_length) as usize;
         let sequence_length = stage.sequence_length as usize;
@@ -39,7 +39,7 @@ impl HeldOut {
         Ok(HeldOut {
             name: validation.source.name.clone(),
             every_steps: validation.every_steps,
-            batches: (0..wanted).map(|i| all.batch(i)).collect(),
+            batches: (0..wanted).map(|i| all.batch(i)).collect::<Result<_, _>>()?,
             last: f64::NAN,
         })
     }
@@ -57,14 +57,10 @@ impl HeldOut {
     }
 
     /// The loss measured last beside that of a unigram model of the training tokens.
-    pub fn outcome<'a>(&self, train: impl Iterator<Item = &'a [u32]>, vocab: usize) -> ValidationOutcome {
+    pub fn outcome(&self, unigram: &Unigram) -> ValidationOutcome {
         let labels = self.batches.iter().flat_map(|batch| &batch.labels);
         let targets = labels.filter(|&&label| label != IGNORED_LABEL).map(|&label| label as u32);
-        ValidationOutcome {
-            name: self.name.clone(),
-            loss: self.last,
-            unigram: unigram_loss(train, vocab, targets),
-        }
+        ValidationOutcome { name: self.name.clone(), loss: self.last, unigram: unigram.loss(targets) }
     }
 }
 

@@ -42,7 +42,9 @@ pub struct FileEntry {
 }
 
 impl Manifest {
-    pub(crate) fn new(mut files: Vec<FileEntry>) -> Manifest {
+    /// The manifest of a folder with these files.
+    #[must_use]
+    pub fn new(mut files: Vec<FileEntry>) -> Manifest {
         files.sort_by(|a, b| a.path.cmp(&b.path));
         let xxh3 = Manifest::digest(&files);
         Manifest { files, xxh3 }
@@ -53,7 +55,9 @@ impl Manifest {
         hex(xxh3_64(&serde_json::to_vec(files).unwrap_or_default()))
     }
 
-    pub(crate) fn to_json(&self) -> Vec<u8> {
+    /// The bytes of [`MANIFEST_NAME`].
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
         let mut json = serde_json::to_vec_pretty(self).unwrap_or_default();
         json.push(b'\n');
         json

@@ -1,6 +1,6 @@
 //! Rows to documents: filtered, written out, counted.
 
-use crate::{Filter, Origin, Row, RowsError, Template};
+use crate::{Filter, Origin, Row, Rows, RowsError, Template};
 
 /// A text to learn from, and where it comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +32,14 @@ pub struct Documents {
 }
 
 impl Documents {
-    /// Documents of any rows: [`crate::Rows`] of files, or [`crate::WordProblems`].
+    /// Documents of files. Only the fields that the template and the filter name are read, where that saves work.
+    pub fn of_files(rows: Rows, template: Template, filter: Option<Filter>) -> Documents {
+        let names = template.words().chain(filter.iter().flat_map(Filter::words)).map(str::to_string);
+        let rows = rows.with_fields(names.collect::<Vec<_>>());
+        Documents::new(rows, template, filter)
+    }
+
+    /// Documents of any rows, such as [`crate::WordProblems`].
     pub fn new(
         rows: impl Iterator<Item = Result<Row, RowsError>> + Send + 'static,
         template: Template,
@@ -87,7 +94,11 @@ mod tests {
     fn rows(values: Vec<serde_json::Value>) -> impl Iterator<Item = Result<Row, RowsError>> + Send {
         values.into_iter().enumerate().map(|(i, value)| {
             let serde_json::Value::Object(fields) = value else { panic!("an object") };
-            Ok(Row { fields, origin: Origin { file: Path::new("d.jsonl").into(), line: i as u64 + 1 } })
+            Ok(Row {
+                fields,
+                origin: Origin { file: Path::new("d.jsonl").into(), line: i as u64 + 1 },
+                unread: Default::default(),
+            })
         })
     }
 

@@ -31,17 +31,61 @@ pub enum RowsError {
         /// Why.
         source: std::io::Error,
     },
+    /// A file was there when it was listed, and is not any more.
+    #[error("`{}` is gone: it was there when the files were listed; put it back or list anew", path.display())]
+    Gone {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file is not the one that was listed, or was written to while it was read.
+    #[error(
+        "`{}` was replaced or written to after the files were listed; let it come to rest and start anew",
+        path.display()
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file's extension names no format that is read.
     #[error(
-        "`{}`: {} formats read are .jsonl and .json (one object a line) and .txt (one document a file)",
+        "`{}`: {} formats read are .jsonl and .json (one object a line) and .txt (one document a file), each also as \
+         .gz or .zst, and .parquet",
         path.display(),
-        if *planned { "compressed and columnar files are not read yet; unpack or convert it:" } else { "its format is unknown;" }
+        if *packed { "packed in a way that is not read, or without saying what is inside;" } else { "its format is unknown;" }
     )]
     Format {
         /// The file.
         path: PathBuf,
-        /// Whether it is one of those to come (.gz, .zst, .parquet).
-        planned: bool,
+        /// Whether it looks like data in a packing that is not read: in a folder such a file is not passed over.
+        packed: bool,
+    },
+    /// A packed file ends early or does not unpack.
+    #[error("{origin}: the {packing} stream is damaged here: {reason}; fetch or pack the file anew")]
+    DamagedStream {
+        /// The line that was being read.
+        origin: Origin,
+        /// `gzip` or `Zstandard`.
+        packing: &'static str,
+        /// What the decoder says.
+        reason: String,
+    },
+    /// A parquet file that contradicts itself or is cut off.
+    #[error("`{}`{}: damaged: {reason}; fetch or write the file anew", path.display(), at_row(*row))]
+    BadParquet {
+        /// The file.
+        path: PathBuf,
+        /// The row that was being read, from 1; none while its footer was.
+        row: Option<u64>,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A parquet file of a kind that is not read.
+    #[error("`{}` is not read: {reason}; write it anew in the usual way, with Snappy or Zstandard", path.display())]
+    UnreadParquet {
+        /// The file.
+        path: PathBuf,
+        /// What is not read.
+        reason: String,
     },
     /// A line, or a whole text file, is longer than is read into memory.
     #[error("{origin}: longer than {limit} bytes; cut it into smaller documents")]
@@ -49,6 +93,14 @@ pub enum RowsError {
         /// Where it starts.
         origin: Origin,
         /// The most bytes that are read.
+        limit: usize,
+    },
+    /// A row takes more memory than it may.
+    #[error("{origin}: a row that takes more than {limit} bytes in memory; cut it into smaller documents")]
+    TooLarge {
+        /// The row.
+        origin: Origin,
+        /// The most bytes that a row may take, about.
         limit: usize,
     },
     /// Bytes that are not UTF-8.
@@ -99,7 +151,8 @@ pub enum RowsError {
     },
     /// The template writes a field that is null.
     #[error(
-        "{origin}: the template writes `{field}`, which is null; filter such rows with `where`, or use `default`"
+        "{origin}: the template writes `{field}`, which is null; filter such rows with `where`, or write \
+         `{{{{ {field} or \"\" }}}}`"
     )]
     NullField {
         /// The row.
@@ -130,4 +183,8 @@ fn list(fields: &[String]) -> String {
         [] => "no fields".into(),
         fields => fields.iter().map(|field| format!("`{field}`")).collect::<Vec<_>>().join(", "),
     }
+}
+
+fn at_row(row: Option<u64>) -> String {
+    row.map(|row| format!(", row {row}")).unwrap_or_default()
 }

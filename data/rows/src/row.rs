@@ -10,7 +10,8 @@ use std::sync::Arc;
 pub struct Origin {
     /// The file, or the name of a generated source.
     pub file: Arc<Path>,
-    /// The line, from 1; 1 for a file that is one document; the index plus one of a generated row.
+    /// The line, or the row of a parquet file, from 1; 1 for a file that is one document; the index plus one of
+    /// a generated row.
     pub line: u64,
 }
 
@@ -27,4 +28,6 @@ pub struct Row {
     pub fields: Map<String, Value>,
     /// Where it stands.
     pub origin: Origin,
+    /// Names of fields that the file has and that were not read, because nobody asked for them.
+    pub unread: Arc<[String]>,
 }

@@ -1,7 +1,8 @@
 //! Rows to text by a template, and which rows to keep.
 //!
 //! Both are minijinja over the row's fields. Nothing is looked up elsewhere; the number of instructions and
-//! the length of the output are bounded, because a template may come with a data set.
+//! the length of the output are bounded, because a template may come with a data set. Strings that it builds on the
+//! way are not: a template that doubles one again and again is the recipe's own fault, and no row can do it.
 
 use crate::lines::MAX_DOCUMENT_BYTES;
 use crate::{Row, RowsError};
@@ -36,6 +37,8 @@ impl Template {
         let syntax = SyntaxConfig::builder().keep_trailing_newline(true).build();
         environment.set_syntax(syntax.map_err(|e| syntax_error("the template", source, &e))?);
         environment.set_fuel(Some(FUEL));
+        // Errors then say which part of the template they are about.
+        environment.set_debug(true);
         // By itself, null would be written as the word "none".
         environment.set_formatter(|out, state, value| {
             if value.is_none() {
@@ -64,28 +67,49 @@ impl Template {
             .environment
             .get_template(NAME)
             .and_then(|template| template.render_captured_to(values(&row.fields), &mut out).map(|_| ()));
-        let origin = || row.origin.clone();
         match rendered {
             Ok(()) => String::from_utf8(out.bytes)
-                .map_err(|e| RowsError::Render { origin: origin(), reason: e.to_string() }),
-            Err(e) => {
-                let missing = e.kind() == ErrorKind::UndefinedError;
-                let null = e.kind() == ErrorKind::BadSerialization && e.detail() == Some("null");
-                let named = self.fields().into_iter().find(|field| match look_up(&row.fields, field) {
-                    None => missing,
-                    Some(value) => null && value.is_null(),
-                });
-                Err(match named {
-                    Some(field) if missing => RowsError::MissingField {
-                        origin: origin(),
-                        field,
-                        fields: row.fields.keys().cloned().collect(),
-                    },
-                    Some(field) => RowsError::NullField { origin: origin(), field },
-                    None => RowsError::Render { origin: origin(), reason: reason(&e) },
-                })
-            }
+                .map_err(|e| RowsError::Render { origin: row.origin.clone(), reason: e.to_string() }),
+            Err(e) => Err(self.failure(row, &e)),
         }
+    }
+
+    /// The error of this crate that a failure on a row is, with the field it is about.
+    fn failure(&self, row: &Row, error: &Error) -> RowsError {
+        let origin = row.origin.clone();
+        let missing = error.kind() == ErrorKind::UndefinedError;
+        let null = error.kind() == ErrorKind::BadSerialization && error.detail() == Some("null");
+        if !missing && !null {
+            let part = self.part(error).map(|part| format!(", in `{part}`")).unwrap_or_default();
+            return RowsError::Render { origin, reason: reason(error) + &part };
+        }
+        let named = self.fields().into_iter().find(|field| match look_up(&row.fields, field) {
+            None => missing,
+            Some(value) => null && value.is_null(),
+        });
+        // What lies inside a list has no name of its own: the template's words for it stand in.
+        let field = named.unwrap_or_else(|| self.part(error).unwrap_or_default().to_string());
+        match missing {
+            true => {
+                let fields = row.fields.keys().chain(row.unread.iter()).cloned().collect();
+                RowsError::MissingField { origin, field, fields }
+            }
+            false => RowsError::NullField { origin, field },
+        }
+    }
+
+    /// What stands between the braces around the place of an error.
+    fn part(&self, error: &Error) -> Option<&str> {
+        let range = error.range()?;
+        let (before, behind) = (self.source.get(..range.end)?, self.source.get(range.end..)?);
+        let start = before.rfind("{{").max(before.rfind("{%"))? + 2;
+        let end = [behind.find("}}"), behind.find("%}")].into_iter().flatten().min()?;
+        Some(self.source.get(start..range.end + end)?.trim_matches(|c: char| c == '-' || c.is_whitespace()))
+    }
+
+    /// Every word of the template that could be the name of a field.
+    pub(crate) fn words(&self) -> impl Iterator<Item = &str> {
+        words(&self.source)
     }
 
     /// The fields that the template may use, sorted; a nested one as `a.b`.
@@ -120,6 +144,11 @@ impl Filter {
             .compile_expression(&filter.source)
             .map_err(|e| syntax_error("the filter", source, &e))?;
         Ok(filter)
+    }
+
+    /// Every word of the expression that could be the name of a field.
+    pub(crate) fn words(&self) -> impl Iterator<Item = &str> {
+        words(&self.source)
     }
 
     /// Whether to keep a row.
@@ -163,6 +192,11 @@ fn value_of(value: &Json) -> Value {
         Json::Array(items) => items.iter().map(value_of).collect(),
         Json::Object(fields) => values(fields),
     }
+}
+
+/// The words of a source, in which every name it uses is found, since a row's fields are only reached by name.
+fn words(source: &str) -> impl Iterator<Item = &str> {
+    source.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty())
 }
 
 fn sorted(names: HashSet<String>) -> Vec<String> {
@@ -216,7 +250,11 @@ mod tests {
 
     fn row(fields: Json) -> Row {
         let Json::Object(fields) = fields else { panic!("an object") };
-        Row { fields, origin: Origin { file: Path::new("d.jsonl").into(), line: 7 } }
+        Row {
+            fields,
+            origin: Origin { file: Path::new("d.jsonl").into(), line: 7 },
+            unread: Default::default(),
+        }
     }
 
     fn render(template: &str, fields: Json) -> Result<String, String> {
@@ -251,7 +289,7 @@ mod tests {
         let error = render("{{ a.b }}", json!({"a": {"c": 1}})).unwrap_err();
         assert_eq!(error, "d.jsonl:7: no field `a.b` for the template; the row has `a`");
         let error = render("{% for t in turns %}{{ t.b }}{% endfor %}", json!({"turns": [{}]})).unwrap_err();
-        assert!(error.starts_with("d.jsonl:7: the template failed: undefined value"), "{error}");
+        assert_eq!(error, "d.jsonl:7: no field `t.b` for the template; the row has `turns`");
         let error = render("{{ a }}", json!({})).unwrap_err();
         assert!(error.ends_with("the row has no fields"), "{error}");
     }

@@ -1,26 +1,14 @@
 //! Documents as one stream of tokens.
 
 use crate::ShardsError;
+use crate::encode::{CHUNK_BYTES, Encoder, TokenizeOptions};
 use octo_rows::{Document, Origin, RowsError};
 use octo_text::Tokenizer;
 use rayon::prelude::*;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
-
-/// Texts tokenised at once: enough to keep all cores busy, little enough to stay small in memory.
-const CHUNK_BYTES: usize = 8 << 20;
-
-/// How documents become tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TokenizeOptions {
-    /// Whether the bos of the tokenizer's post-processor precedes each document.
-    pub add_bos: bool,
-    /// Whether the end-of-sequence token follows each document.
-    pub add_eos: bool,
-    /// Rows of the model's embedding: every token id must be below it.
-    pub vocab_size: usize,
-}
 
 /// How far tokenising has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,24 +52,7 @@ impl TokenizedSource {
         options: TokenizeOptions,
         mut progress: impl FnMut(TokenizeProgress),
     ) -> Result<TokenizedSource, ShardsError> {
-        let bos = if options.add_bos { Some(tokenizer.bos_id().ok_or(ShardsError::NoBos)?) } else { None };
-        let eos = if options.add_eos { Some(tokenizer.eos_id().ok_or(ShardsError::NoEos)?) } else { None };
-        let encode = |document: &Document| -> Result<Vec<u32>, ShardsError> {
-            let origin = || document.origin.clone();
-            let mut tokens: Vec<u32> = bos.into_iter().collect();
-            let text = tokenizer.encode(&document.text, false);
-            tokens.extend(text.map_err(|source| ShardsError::Tokenize { origin: origin(), source })?);
-            tokens.extend(eos);
-            match tokens.iter().find(|&&token| token as usize >= options.vocab_size) {
-                None => Ok(tokens),
-                Some(&token) => Err(ShardsError::OutsideVocabulary {
-                    origin: origin(),
-                    token,
-                    text: tokenizer.id_to_token(token).unwrap_or_default(),
-                    vocab_size: options.vocab_size,
-                }),
-            }
-        };
+        let encoder = Encoder::new(tokenizer, options)?;
         let mut source = TokenizedSource {
             tokens: Vec::new(),
             starts: vec![0],
@@ -106,7 +77,8 @@ impl TokenizedSource {
                     }
                 }
             }
-            let encoded: Vec<Result<Vec<u32>, ShardsError>> = chunk.par_iter().map(encode).collect();
+            let encoded: Vec<Result<Vec<u32>, ShardsError>> =
+                chunk.par_iter().map(|document| encoder.encode(document)).collect();
             for (document, tokens) in chunk.iter().zip(encoded) {
                 source.push(&document.origin, &tokens?);
             }
@@ -176,15 +148,21 @@ impl TokenizedSource {
         self.content_hash
     }
 
+    /// The tokens of a document as a range of all.
+    pub(crate) fn document_range(&self, index: usize) -> Option<Range<u64>> {
+        Some(*self.starts.get(index)?..*self.starts.get(index + 1)?)
+    }
+
     /// The document that holds a token.
     pub(crate) fn document_at(&self, token: u64) -> usize {
         self.starts.partition_point(|&start| start <= token) - 1
     }
 
-    /// Offsets of first tokens of documents, from the first at or after a token on.
-    pub(crate) fn starts_from(&self, token: u64) -> &[u64] {
-        let first = self.starts.partition_point(|&start| start < token);
-        &self.starts[first..self.starts.len() - 1]
+    /// The tokens in a range that begin a document.
+    pub(crate) fn starts_in(&self, range: Range<u64>) -> &[u64] {
+        let of = |token: u64| self.starts.partition_point(|&start| start < token).min(self.documents());
+        let (first, end) = (of(range.start), of(range.end));
+        self.starts.get(first..end).unwrap_or_default()
     }
 
     /// A source of given documents, for the tests of this crate.

@@ -1,6 +1,6 @@
 //! Windows of a token stream, and how they fill a batch.
 
-use crate::TokenizedSource;
+use crate::{ShardsError, TokenSource};
 
 /// The label of a position that nothing is learnt at.
 pub const IGNORED_LABEL: i32 = -1;
@@ -8,12 +8,14 @@ pub const IGNORED_LABEL: i32 = -1;
 /// Where a sequence of a batch comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SequenceOrigin {
+    /// The source, by its place in the mixture.
+    pub source: usize,
     /// The pass over the source, from 0.
     pub epoch: u64,
     /// The window in the order of the stream, from 0 at the start of the first epoch.
     pub window: u64,
-    /// Index of the document that holds the first token.
-    pub first_document: usize,
+    /// Number of the document that holds the first token.
+    pub first_document: u64,
 }
 
 /// Sequences of one length, end to end: what one forward and backward pass takes.
@@ -35,7 +37,8 @@ pub struct Batch {
     pub origins: Vec<SequenceOrigin>,
 }
 
-/// A window: up to `sequence_length` inputs of a stream that starts anew at its end.
+/// A window: up to `sequence_length` inputs of a stream that starts anew at its end. Inputs are fewer than
+/// the tokens of the stream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Window {
     /// The first input token.
@@ -46,25 +49,28 @@ pub(crate) struct Window {
 
 impl Window {
     /// The offsets in `1..=inputs` at which a document begins, in order.
-    pub fn borders(self, source: &TokenizedSource) -> impl Iterator<Item = usize> + '_ {
-        let total = source.tokens().len() as u64;
-        let end = self.start + self.inputs as u64;
-        let before_wrap = source.starts_from(self.start + 1).iter().map(move |&s| s - self.start);
-        let after_wrap = source.starts_from(0).iter().map(move |&s| total - self.start + s);
-        let inside = move |offset: &u64| self.start + offset <= end;
-        before_wrap.take_while(inside).chain(after_wrap.take_while(inside)).map(|offset| offset as usize)
+    fn borders(self, source: &TokenSource) -> Result<Vec<usize>, ShardsError> {
+        let (start, total) = (self.start, source.tokens());
+        let end = start + self.inputs as u64 + 1;
+        let mut borders = source.starts(start + 1..end.min(total))?;
+        borders.iter_mut().for_each(|border| *border -= start);
+        if end > total {
+            borders.extend(source.starts(0..end - total)?.into_iter().map(|border| total - start + border));
+        }
+        Ok(borders.into_iter().map(|border| border as usize).collect())
     }
 
     /// Labels of the window that are not ignored.
-    pub fn targets(self, source: &TokenizedSource, document_mask: bool) -> usize {
-        if document_mask { self.inputs - self.borders(source).count() } else { self.inputs }
+    pub fn targets(self, source: &TokenSource, document_mask: bool) -> Result<usize, ShardsError> {
+        Ok(if document_mask { self.inputs - self.borders(source)?.len() } else { self.inputs })
     }
 }
 
 impl Batch {
     pub(crate) fn with_capacity(tokens: usize) -> Batch {
         Batch {
-            ids: Vec::with_capacity(tokens),
+            // Each sequence reads one token more than it keeps.
+            ids: Vec::with_capacity(tokens + 1),
             labels: Vec::with_capacity(tokens),
             positions: Vec::with_capacity(tokens),
             cu_seqlens: vec![0],
@@ -75,28 +81,28 @@ impl Batch {
     /// Appends a window as one sequence; a window with fewer inputs is filled up with ignored ones.
     pub(crate) fn push(
         &mut self,
-        source: &TokenizedSource,
+        source: &TokenSource,
         window: Window,
         sequence_length: usize,
         document_mask: bool,
-    ) {
-        let stream = source.tokens();
+    ) -> Result<(), ShardsError> {
         let base = self.ids.len();
-        let mut at = window.start as usize;
-        while self.ids.len() < base + window.inputs {
-            let take = (stream.len() - at).min(base + window.inputs - self.ids.len());
-            self.ids.extend_from_slice(&stream[at..at + take]);
-            at = (at + take) % stream.len();
+        if window.inputs > 0 {
+            // Each input's label is the next input; the last one's is the token behind the window.
+            self.ids.resize(base + window.inputs + 1, 0);
+            let before_end = (source.tokens() - window.start).min(window.inputs as u64 + 1) as usize;
+            let (ids, wrapped) = self.ids[base..].split_at_mut(before_end);
+            source.read(window.start, ids)?;
+            source.read(0, wrapped)?;
+            self.labels.extend(self.ids[base + 1..].iter().map(|&id| id as i32));
+            self.ids.truncate(base + window.inputs);
         }
-        // Each input's label is the next input; the last one's is the token behind the window.
-        let behind = if window.inputs > 0 { Some(stream[at]) } else { None };
-        self.labels.extend(self.ids[base..].iter().skip(1).chain(&behind).map(|&id| id as i32));
         self.ids.resize(base + sequence_length, 0);
         self.labels.resize(base + sequence_length, IGNORED_LABEL);
         self.targets += window.inputs;
         let mut document_start = 0;
         if document_mask {
-            for border in window.borders(source) {
+            for border in window.borders(source)? {
                 self.labels[base + border - 1] = IGNORED_LABEL;
                 self.targets -= 1;
                 if border < sequence_length {
@@ -108,5 +114,6 @@ impl Batch {
         }
         self.positions.extend(0..(sequence_length - document_start) as u32);
         self.cu_seqlens.push((base + sequence_length) as u32);
+        Ok(())
     }
 }

@@ -49,6 +49,20 @@ pub enum ModelError {
         /// The type asked for.
         found: String,
     },
+    /// Models that are to be averaged and have not the same tensors.
+    #[error(
+        "{one} and {other} are not models of one shape{at}; only such can be averaged",
+        one = .one.display(), other = .other.display(),
+        at = if .tensor.is_empty() { String::new() } else { format!(": {} differs", Shown(.tensor)) }
+    )]
+    Shapes {
+        /// The first model.
+        one: PathBuf,
+        /// The one that differs.
+        other: PathBuf,
+        /// The first tensor that differs; empty where one has more.
+        tensor: String,
+    },
     /// A file larger than anything of its kind.
     #[error("{path}: {bytes} bytes, more than the {limit} a file of this kind may have", path = .path.display())]
     TooLarge {

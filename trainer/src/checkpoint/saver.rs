@@ -23,8 +23,8 @@ pub(crate) struct Saver {
 enum State {
     /// Memory for a copy, unused.
     Ready(Box<Snapshot>),
-    /// A copy that is being written.
-    Writing(JoinHandle<(Box<Snapshot>, Result<(), TrainError>)>),
+    /// A copy, of the state after so many steps, that is being written.
+    Writing(u64, JoinHandle<(Box<Snapshot>, Result<(), TrainError>)>),
     /// No memory for a copy: training waits while a checkpoint is written.
     Blocking,
 }
@@ -79,7 +79,7 @@ impl Saver {
         match std::mem::replace(&mut self.state, State::Blocking) {
             State::Ready(mut snapshot) => {
                 snapshot.take(queue, trainer)?;
-                let (fs, folder, keep) = (self.fs, self.folder.clone(), self.keep);
+                let (fs, folder, keep, step) = (self.fs, self.folder.clone(), self.keep, content.step);
                 let work = move || {
                     let values = &mut |section: Section, param, first, into: &mut [f32]| {
                         snapshot.read(section, param, first, into);
@@ -90,7 +90,7 @@ impl Saver {
                 };
                 let thread = std::thread::Builder::new().name("checkpoint".into()).spawn(work);
                 let thread = thread.map_err(|source| TrainError::Io { path: self.folder.clone(), source })?;
-                self.state = State::Writing(thread);
+                self.state = State::Writing(step, thread);
             }
             _ => {
                 let table = &trainer.net().params;
@@ -111,23 +111,23 @@ impl Saver {
 
     /// Whether a checkpoint is being written.
     pub fn is_writing(&self) -> bool {
-        matches!(&self.state, State::Writing(thread) if !thread.is_finished())
+        matches!(&self.state, State::Writing(_, thread) if !thread.is_finished())
     }
 
-    /// Waits for the checkpoint that is being written.
+    /// Waits for the checkpoint that is being written. Returns the steps behind it, once.
     ///
     /// # Errors
     /// What kept it from being written.
-    pub fn wait(&mut self) -> Result<(), TrainError> {
+    pub fn wait(&mut self) -> Result<Option<u64>, TrainError> {
         match std::mem::replace(&mut self.state, State::Blocking) {
-            State::Writing(thread) => {
+            State::Writing(step, thread) => {
                 let (snapshot, saved) = thread.join().map_err(|_| TrainError::SaverDied)?;
                 self.state = State::Ready(snapshot);
-                saved
+                saved.map(|()| Some(step))
             }
             other => {
                 self.state = other;
-                Ok(())
+                Ok(None)
             }
         }
     }
@@ -136,7 +136,7 @@ impl Saver {
 impl Drop for Saver {
     /// A run that ends with an error still has the checkpoint it has begun.
     fn drop(&mut self) {
-        if let State::Writing(thread) = std::mem::replace(&mut self.state, State::Blocking) {
+        if let State::Writing(_, thread) = std::mem::replace(&mut self.state, State::Blocking) {
             let _ = thread.join();
         }
     }

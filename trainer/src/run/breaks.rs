@@ -5,7 +5,7 @@ use crate::{StepMetrics, TrainError, samples};
 use octo_model::StepReport;
 use octo_recipe::OnNonFinite;
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 impl Run<'_> {
     /// Whether something is measured, drawn or written after this step, so that its figures are waited for.
@@ -104,9 +104,13 @@ impl Run<'_> {
             grad_norm: report.grad_norm,
             tokens_per_sec: stage.batch_tokens as f64 / step.took.as_secs_f64(),
             validation,
+            ..StepMetrics::default()
         };
         self.last = Some(report.loss);
         self.folder.metrics(&metrics)?;
+        if let Some(telemetry) = &mut self.telemetry {
+            telemetry.step(&metrics, SystemTime::now())?;
+        }
         self.observer.step(&metrics);
         Ok(())
     }

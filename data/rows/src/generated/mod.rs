@@ -11,6 +11,7 @@ use crate::{Origin, Row, RowsError};
 use draw::Draw;
 use serde_json::Value;
 use std::path::Path;
+use std::sync::Arc;
 use stories::{Problem, STORIES};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -59,6 +60,7 @@ impl WordProblems {
         Row {
             fields: fields.into_iter().map(|(name, text)| (name.to_string(), Value::String(text))).collect(),
             origin: Origin { file: Path::new("generated word problems").into(), line: index + 1 },
+            unread: Arc::default(),
         }
     }
 }

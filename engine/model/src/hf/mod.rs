@@ -1,12 +1,14 @@
 //! Hugging Face model directories: safetensors, config and the files beside them.
 
+mod average;
 pub(crate) mod files;
 pub mod fuzz;
 mod header;
 mod read;
 mod write;
 
-pub use read::{ModelDir, ParamFiles};
+pub use average::Average;
+pub use read::{ModelDir, ParamFiles, model_path};
 pub use write::{Companions, Export, FileSink, MAX_SHARD_BYTES, Values, write_params};
 
 use half::slice::HalfFloatSliceExt;
@@ -48,7 +50,7 @@ impl WeightDType {
     }
 
     /// The name in a `config.json`.
-    pub(crate) const fn torch_name(self) -> &'static str {
+    pub const fn torch_name(self) -> &'static str {
         match self {
             WeightDType::F32 => "float32",
             WeightDType::Bf16 => "bfloat16",
@@ -56,7 +58,8 @@ impl WeightDType {
         }
     }
 
-    pub(crate) fn from_torch_name(name: &str) -> Option<WeightDType> {
+    /// The dtype of a `config.json`'s name.
+    pub fn from_torch_name(name: &str) -> Option<WeightDType> {
         [WeightDType::F32, WeightDType::Bf16, WeightDType::F16]
             .into_iter()
             .find(|dtype| dtype.torch_name() == name)

@@ -22,6 +22,16 @@ const MAX_SHARDS: usize = 4096;
 const PIECE: usize = 1 << 20;
 const HEAD: &str = "lm_head.weight";
 
+/// The model directory that a path means: itself, or the `model/` of a checkpoint.
+pub fn model_path(path: &Path) -> PathBuf {
+    let inner = path.join("model");
+    if !files::has(path, "config.json") && files::has(&inner, "config.json") {
+        inner
+    } else {
+        path.to_owned()
+    }
+}
+
 /// A model directory, its headers read and checked, its weights still on disk.
 #[derive(Debug)]
 pub struct ModelDir {
@@ -125,6 +135,11 @@ impl ParamFiles {
             weights.accept_equal_head(file, &info)?;
         }
         Ok(weights)
+    }
+
+    /// Where they lie.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// The parameters the files were checked against.
