@@ -1,0 +1,1 @@
+//! Races: which two accesses of memory have nothing between them that orders them.

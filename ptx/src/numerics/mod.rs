@@ -1,0 +1,1 @@
+//! The numbers: what each arithmetic instruction computes, bit for bit, as pure functions.
