@@ -47,6 +47,10 @@ impl Backend for CpuBackend {
         DeviceInfo { kind: "cpu", description: format!("cpu: {threads} thread{plural}, {isa:?}") }
     }
 
+    fn supports(&self, op: &Op) -> bool {
+        check_dtypes(op).is_ok()
+    }
+
     fn allocate(&mut self, name: &str, bytes: u64) -> Result<BufferId, BackendError> {
         self.memory.allocate(name, bytes)
     }
@@ -116,18 +120,15 @@ impl Backend for CpuBackend {
     }
 }
 
-/// On the CPU activations are f32; only parameters may be bf16.
+/// On the CPU activations are f32; only parameters may be bf16, and data that are made for others.
 fn check_dtypes(op: &Op) -> Result<(), BackendError> {
-    let wrong = op
-        .operands()
-        .into_iter()
-        .find(|o| o.view.dtype == DType::Bf16 && !matches!(o.name, "weight" | "bias"));
-    match wrong {
+    let free = |name: &str| matches!(name, "weight" | "bias") || matches!(op, Op::RandomFill(_));
+    match op.operands().into_iter().find(|o| o.view.dtype == DType::Bf16 && !free(o.name)) {
         None => Ok(()),
-        Some(o) => Err(BackendError::Misuse(format!(
-            "{}: `{}` is bf16; the CPU keeps activations in f32",
-            op.name(),
-            o.name
-        ))),
+        Some(o) => Err(BackendError::Unsupported {
+            op: op.name(),
+            device: "cpu",
+            what: format!("`{}` is bf16, and the CPU keeps activations in f32", o.name),
+        }),
     }
 }

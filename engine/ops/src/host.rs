@@ -27,11 +27,7 @@ impl<R: Real> HostMemory<R> {
         let width = view.row_elements();
         for (i, row) in rows(view).enumerate() {
             for (to, &from) in buffer[row].iter_mut().zip(&values[i * width..]) {
-                *to = if R::ROUNDS && view.dtype == DType::Bf16 {
-                    R::of(bf16::from_f64(from.to_f64()).to_f64())
-                } else {
-                    from
-                };
+                *to = rounded(from, view.dtype);
             }
         }
     }
@@ -50,6 +46,11 @@ impl<R: Real> HostMemory<R> {
     pub(crate) fn indices(&self, view: &View) -> Vec<i64> {
         self.load(view).into_iter().map(|v| v.to_f64() as i64).collect()
     }
+}
+
+/// The value as a backend would keep it in that dtype; the truth is never rounded.
+pub(crate) fn rounded<R: Real>(value: R, dtype: DType) -> R {
+    if R::ROUNDS && dtype == DType::Bf16 { R::of(bf16::from_f64(value.to_f64()).to_f64()) } else { value }
 }
 
 /// The element ranges of a view's rows inside its buffer.
