@@ -40,6 +40,9 @@ pub enum BackendError {
     /// The queue was used against its rules: a bug of the caller.
     #[error("queue misused: {0}")]
     Misuse(String),
+    /// The device failed, or found a fault in what it ran.
+    #[error(transparent)]
+    Device(Box<dyn std::error::Error + Send + Sync>),
     /// The backend has no way to compute this op on these operands.
     #[error("{op} is not computed on {device}: {what}")]
     Unsupported {

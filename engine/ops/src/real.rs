@@ -14,8 +14,6 @@ pub trait Real:
     + AddAssign
     + 'static
 {
-    /// Whether storing rounds to the view's dtype: the plain computation does, the truth does not.
-    const ROUNDS: bool;
     /// Nearest value.
     fn of(value: f64) -> Self;
     /// Exact value.
@@ -34,9 +32,8 @@ pub trait Real:
 }
 
 macro_rules! real {
-    ($t:ty, $rounds:expr) => {
+    ($t:ty) => {
         impl Real for $t {
-            const ROUNDS: bool = $rounds;
             fn of(value: f64) -> Self {
                 value as $t
             }
@@ -55,8 +52,8 @@ macro_rules! real {
         }
     };
 }
-real!(f32, true);
-real!(f64, false);
+real!(f32);
+real!(f64);
 
 /// Σ aᵢ·bᵢ, ascending.
 pub(crate) fn dot<R: Real>(a: &[R], b: &[R]) -> R {

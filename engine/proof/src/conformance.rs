@@ -52,9 +52,10 @@ pub enum Failure {
 
 /// Runs a case eagerly and replayed, and compares with the reference.
 ///
-/// The limit on an element's error: twice the largest error of the plain computation (the reference in f32,
-/// rounded to the declared dtypes) plus two units in the last place at the tensor's largest magnitude.
-/// Integers must be equal.
+/// The limit on an element's error: twice the largest error of the plain computation (the reference in f32)
+/// plus two units in the last place of an f32 at the tensor's largest magnitude. A bf16 element may be off by its
+/// rounding too: two of its own units in the last place, and twice as many as the plain computation loses
+/// anywhere when it rounds to the declared dtypes. Integers must be equal.
 pub fn check(case: &Case, open: impl Fn() -> Queue) -> Result<(), Failure> {
     let eager = execute(case, open(), false)?;
     let replayed = execute(case, open(), true)?;
@@ -66,8 +67,12 @@ pub fn check(case: &Case, open: impl Fn() -> Queue) -> Result<(), Failure> {
     let values = || case.tensors.iter().map(|t| t.values.as_slice());
     let mut truth = HostMemory::<f64>::new(values());
     let mut plain = HostMemory::<f32>::new(values());
+    let mut rounded = HostMemory::<f32>::new(values()).rounding();
     case.op.reference(&mut truth);
     case.op.reference(&mut plain);
+    case.op.reference(&mut rounded);
+    let plain = |id| plain.buffer(id).iter().map(|&v| v.into()).collect::<Vec<f64>>();
+    let rounded = |id| rounded.buffer(id).iter().map(|&v| v.into()).collect::<Vec<f64>>();
     let operands = case.op.operands();
     let masters = masters(&case.op);
     for (index, (tensor, bytes)) in case.tensors.iter().zip(&eager).enumerate() {
@@ -80,16 +85,14 @@ pub fn check(case: &Case, open: impl Fn() -> Queue) -> Result<(), Failure> {
             let rest = decode(DType::I16, &eager[remainder.0 as usize]);
             let got = join(&decode(DType::Bf16, &eager[weight.0 as usize]), &rest);
             let of = |memory: [&[f64]; 2]| join(memory[0], memory[1]);
-            let plain =
-                [weight, remainder].map(|b| plain.buffer(b).iter().map(|&v| v.into()).collect::<Vec<_>>());
+            let plain = of([&plain(weight), &plain(remainder)]);
             let truth = of([truth.buffer(weight), truth.buffer(remainder)]);
-            compare(index, DType::F32, &got, &truth, &of([&plain[0], &plain[1]]))?;
+            compare(index, DType::F32, &got, &truth, &plain, &plain)?;
             continue;
         }
         let written = operands.iter().any(|o| o.view.buffer == id && o.access != Access::Read);
         if written {
-            let plain: Vec<f64> = plain.buffer(id).iter().map(|&v| v.into()).collect();
-            compare(index, tensor.dtype, &got, truth.buffer(id), &plain)?;
+            compare(index, tensor.dtype, &got, truth.buffer(id), &plain(id), &rounded(id))?;
         } else {
             unchanged(index, tensor, &got)?;
         }
@@ -137,20 +140,44 @@ fn read(queue: &mut Queue, view: View) -> Result<Vec<u8>, QueueError> {
     Ok(bytes)
 }
 
-fn compare(tensor: usize, dtype: DType, got: &[f64], truth: &[f64], plain: &[f64]) -> Result<(), Failure> {
-    let finite = |v: &&f64| v.is_finite();
-    let largest = truth.iter().filter(finite).fold(0.0f64, |m, v| m.max(v.abs()));
-    let plain_error =
-        truth.iter().zip(plain).map(|(t, p)| (t - p).abs()).filter(|e| e.is_finite()).fold(0.0f64, f64::max);
-    let limit = if dtype.is_float() { 2.0 * plain_error + 2.0 * ulp(dtype, largest) } else { 0.0 };
+fn compare(
+    tensor: usize,
+    dtype: DType,
+    got: &[f64],
+    truth: &[f64],
+    plain: &[f64],
+    rounded: &[f64],
+) -> Result<(), Failure> {
+    let limit = limits(dtype, truth, plain, rounded);
     for (element, (&got, &truth)) in got.iter().zip(truth).enumerate() {
         let error = (got - truth).abs();
         let same_non_finite = got.is_nan() && truth.is_nan() || got == truth;
+        let limit = limit(truth);
         if !(same_non_finite || error <= limit) {
             return Err(Failure::Error { tensor, element, got, truth, error, limit });
         }
     }
     Ok(())
+}
+
+/// The largest error allowed, as a function of the true value.
+fn limits(dtype: DType, truth: &[f64], plain: &[f64], rounded: &[f64]) -> impl Fn(f64) -> f64 {
+    let largest = |values: &mut dyn Iterator<Item = f64>| {
+        values.filter(|v| v.is_finite()).fold(0.0f64, |m, v| m.max(v.abs()))
+    };
+    let magnitude = largest(&mut truth.iter().copied());
+    let arithmetic = match dtype.is_float() {
+        true => {
+            2.0 * largest(&mut truth.iter().zip(plain).map(|(t, p)| t - p)) + 2.0 * ulp(DType::F32, magnitude)
+        }
+        false => 0.0,
+    };
+    let lost = |(t, r): (&f64, &f64)| ((t - r).abs() - arithmetic).max(0.0) / ulp(dtype, t.abs());
+    let units = match dtype {
+        DType::Bf16 => 2.0 + 2.0 * largest(&mut truth.iter().zip(rounded).map(lost)),
+        _ => 0.0,
+    };
+    move |truth| arithmetic + units * ulp(dtype, truth.abs())
 }
 
 fn unchanged(index: usize, tensor: &Tensor, got: &[f64]) -> Result<(), Failure> {
@@ -195,5 +222,23 @@ fn decode(dtype: DType, bytes: &[u8]) -> Vec<f64> {
         DType::I32 => each(bytes, |b| i32::from_le_bytes(b).into()),
         DType::U32 => each(bytes, |b| u32::from_le_bytes(b).into()),
         DType::U64 => each(bytes, |b| u64::from_le_bytes(b) as f64),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_bf16_element_beside_a_large_one_is_held_to_its_own_rounding() {
+        let truth = [1000.0, 0.011];
+        let plain = truth.map(|v| f64::from(v as f32));
+        let rounded = truth.map(|v| bf16::from_f64(v).to_f64());
+        let limit = limits(DType::Bf16, &truth, &plain, &rounded);
+        assert!(limit(0.011) < 0.011 / 16.0 && limit(1000.0) > 4.0);
+        for (truth, rounded) in truth.iter().zip(rounded) {
+            assert!((truth - rounded).abs() < limit(*truth));
+        }
+        assert_eq!(limits(DType::U32, &truth, &plain, &plain)(1000.0), 0.0);
     }
 }

@@ -1,12 +1,12 @@
 //! Every case of every op on every device that computes it, one named test each:
-//! `cargo test -p octo-proof -- rms_norm/bf16/7x129/cpu`.
+//! `cargo test -p octo-proof -- rms_norm/bf16/7x129/sim`.
 #![allow(clippy::expect_used)]
 
 use libtest_mimic::{Arguments, Trial};
 use octo_ops::Op;
 use octo_queue::{DeviceKind, open};
 
-const DEVICES: [(&str, DeviceKind); 1] = [("cpu", DeviceKind::Cpu)];
+const DEVICES: [(&str, DeviceKind); 2] = [("cpu", DeviceKind::Cpu), ("sim", DeviceKind::Sim)];
 
 fn main() -> std::process::ExitCode {
     let mut trials = Vec::new();

@@ -1,6 +1,5 @@
 use crate::case::{Mix, TOKENS};
 use crate::error::Check;
-use crate::host::rounded;
 use crate::real::matmul_nt;
 use crate::*;
 
@@ -32,7 +31,7 @@ impl Spec for GateUpSwiglu {
 
     fn reference<R: Real>(&self, memory: &mut HostMemory<R>) {
         let mut gate_up = matmul_nt(&memory.load(&self.x), &memory.load(&self.weight), self.x.row_elements());
-        gate_up.iter_mut().for_each(|v| *v = rounded(*v, self.x.dtype));
+        gate_up.iter_mut().for_each(|v| *v = memory.rounded(*v, self.x.dtype));
         let ffn = self.product.row_elements();
         let product: Vec<R> = gate_up
             .chunks_exact(2 * ffn)

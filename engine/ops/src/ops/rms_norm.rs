@@ -1,6 +1,5 @@
 use crate::case::{Mix, TOKENS};
 use crate::error::Check;
-use crate::host::rounded;
 use crate::real::dot;
 use crate::*;
 
@@ -24,7 +23,7 @@ impl Spec for RmsNorm {
         let (mut x, weight) = (memory.load(&self.x), memory.load(&self.weight));
         if let (Some(residual), Some(sum)) = (&self.residual, &self.sum) {
             for (s, r) in x.iter_mut().zip(memory.load(residual)) {
-                *s = rounded(*s + r, sum.dtype);
+                *s = memory.rounded(*s + r, sum.dtype);
             }
             memory.store(sum, &x);
         }

@@ -42,6 +42,22 @@ pub struct SimConfig {
     pub memory: u64,
 }
 
+impl SimConfig {
+    /// An A100 with 80 GiB and every check, simulated on so many threads of the CPU, all by default.
+    pub fn new(threads: Option<usize>) -> SimConfig {
+        let all = || std::thread::available_parallelism().map_or(1, |threads| threads.get());
+        let gpu = Config {
+            architecture: Architecture::Ampere,
+            seed: 0,
+            threads: threads.unwrap_or_else(all),
+            resident_blocks: None,
+            instruction_limit: 1 << 40,
+            checks: true,
+        };
+        SimConfig { gpu, seed: 0, memory: 80 << 30 }
+    }
+}
+
 /// A driver whose device is simulated.
 pub struct SimDriver {
     gpu: Gpu,
