@@ -71,6 +71,10 @@ impl SimDriver {
                 what: format!("a block of {threads} threads, where {} fit", loaded.attributes.max_threads),
             });
         }
+        if launch.arguments.len() != loaded.argument_bytes as usize {
+            let (given, taken) = (launch.arguments.len(), loaded.argument_bytes);
+            return Err(invalid(format!("{given} bytes of arguments for {taken} bytes of parameters")));
+        }
         if launch.shared_bytes > loaded.allowed_shared {
             return Err(invalid(format!(
                 "{} bytes of dynamic shared memory, and {} are allowed; ask with allow_shared first",
