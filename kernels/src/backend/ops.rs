@@ -4,6 +4,6 @@ use crate::{Addresses, Launch};
 use octo_ops::Op;
 
 /// The launches of an op, or why this backend has none.
-pub(super) fn launches(op: &Op, at: &dyn Addresses) -> Result<Vec<Launch>, String> {
-    Err("".into())
+pub(super) fn launches(_op: &Op, _at: &dyn Addresses) -> Result<Vec<Launch>, String> {
+    Err("it has no CUDA kernel yet; take `--device cpu` (for train: `--set run.device=cpu`)".into())
 }

@@ -63,7 +63,7 @@ pub struct SimDriver {
     gpu: Gpu,
     facts: DeviceFacts,
     memory: u64,
-    allocations: BTreeMap<u64, u64>,
+    allocations: BTreeMap<u64, Allocation>,
     modules: Vec<LoadedModule>,
     functions: Vec<LoadedFunction>,
     streams: Vec<StreamState>,
@@ -82,15 +82,22 @@ pub struct SimDriver {
     failure: Option<String>,
 }
 
-struct LoadedModule {
+struct Allocation {
     name: String,
-    kernels: BTreeMap<String, (KernelId, FunctionAttributes)>,
+    bytes: u64,
 }
 
+struct LoadedModule {
+    name: String,
+    kernels: BTreeMap<String, LoadedFunction>,
+}
+
+#[derive(Clone)]
 struct LoadedFunction {
     entry: Arc<str>,
     kernel: KernelId,
     attributes: FunctionAttributes,
+    argument_bytes: u32,
     allowed_shared: u32,
 }
 
@@ -172,8 +179,8 @@ fn facts(architecture: Architecture) -> DeviceFacts {
     DeviceFacts { name: name.into(), capability, multiprocessors, shared_bytes: shared_kib * 1024 }
 }
 
-/// What a kernel says of itself; no assembler has seen it.
-fn attributes(module: &octo_ptx::Module, kernel: &Kernel) -> FunctionAttributes {
+/// What a kernel says of itself (no assembler has seen it): its name, what it needs, the bytes of its parameters.
+fn described(module: &octo_ptx::Module, kernel: &Kernel) -> (String, FunctionAttributes, u32) {
     let bytes = |space: Space| {
         let shared = |v: &&Variable| v.space == space;
         let own = kernel.variables.iter().filter(shared);
@@ -181,12 +188,14 @@ fn attributes(module: &octo_ptx::Module, kernel: &Kernel) -> FunctionAttributes 
         own.chain(modules).filter_map(|v| v.bytes).sum()
     };
     let threads = |axes: [u32; 3]| axes.iter().product();
-    FunctionAttributes {
+    let attributes = FunctionAttributes {
         registers: None,
         local_bytes: bytes(Space::Local),
         shared_bytes: bytes(Space::Shared),
         max_threads: kernel.required_threads.or(kernel.max_threads).map_or(1024, threads),
-    }
+    };
+    let argument_bytes = kernel.params.iter().map(|param| param.offset + param.bytes).max().unwrap_or(0);
+    (kernel.name.clone(), attributes, argument_bytes)
 }
 
 fn handle<'a, T>(
@@ -206,7 +215,7 @@ impl Driver for SimDriver {
 
     fn memory(&self) -> Result<MemoryInfo, DriverError> {
         self.usable()?;
-        let used: u64 = self.allocations.values().sum();
+        let used: u64 = self.allocations.values().map(|allocation| allocation.bytes).sum();
         Ok(MemoryInfo { free: self.memory - used, total: self.memory })
     }
 
@@ -214,13 +223,16 @@ impl Driver for SimDriver {
         self.outside_captures("load")?;
         let invalid = |why: String| DriverError::InvalidPtx { module: name.into(), why };
         let module = octo_ptx::parse(ptx).map_err(|error| invalid(error.to_string()))?;
-        let attributes: Vec<(String, FunctionAttributes)> =
-            module.kernels.iter().map(|kernel| (kernel.name.clone(), attributes(&module, kernel))).collect();
+        let described: Vec<_> = module.kernels.iter().map(|kernel| described(&module, kernel)).collect();
         let id = self.gpu.load(module).map_err(|fault| invalid(fault.to_string()))?;
         let mut kernels = BTreeMap::new();
-        for (entry, attributes) in attributes {
+        for (entry, attributes, argument_bytes) in described {
             let kernel = self.gpu.kernel(id, &entry).map_err(|fault| invalid(fault.to_string()))?;
-            kernels.insert(entry, (kernel, attributes));
+            let allowed_shared = SHARED_WITHOUT_ASKING.saturating_sub(attributes.shared_bytes as u32);
+            let entry: Arc<str> = entry.into();
+            let function =
+                LoadedFunction { entry: entry.clone(), kernel, attributes, argument_bytes, allowed_shared };
+            kernels.insert(entry.to_string(), function);
         }
         self.modules.push(LoadedModule { name: name.into(), kernels });
         Ok(Module(self.modules.len() as u32 - 1))
@@ -229,11 +241,10 @@ impl Driver for SimDriver {
     fn function(&mut self, module: Module, entry: &str) -> Result<Function, DriverError> {
         self.usable()?;
         let loaded = handle("function", "module", &mut self.modules, module.0)?;
-        let Some(&(kernel, attributes)) = loaded.kernels.get(entry) else {
+        let Some(function) = loaded.kernels.get(entry) else {
             return Err(DriverError::NotFound { module: loaded.name.clone(), entry: entry.into() });
         };
-        let allowed_shared = SHARED_WITHOUT_ASKING.saturating_sub(attributes.shared_bytes as u32);
-        self.functions.push(LoadedFunction { entry: entry.into(), kernel, attributes, allowed_shared });
+        self.functions.push(function.clone());
         Ok(Function(self.functions.len() as u32 - 1))
     }
 
@@ -274,7 +285,7 @@ impl Driver for SimDriver {
             return Err(DriverError::OutOfMemory { name: name.into(), bytes, free });
         }
         let address = self.gpu.allocate(name, bytes).map_err(|fault| self.fail("allocate", fault))?;
-        self.allocations.insert(address, bytes);
+        self.allocations.insert(address, Allocation { name: name.into(), bytes });
         Ok(address)
     }
 
@@ -285,7 +296,7 @@ impl Driver for SimDriver {
             return Err(DriverError::InvalidValue { call: "free", what });
         }
         self.synchronize()?;
-        let bytes = self.allocations.remove(&address).unwrap_or(0);
+        let bytes = self.allocations.remove(&address).map_or(0, |allocation| allocation.bytes);
         self.device.forget(address..address + bytes);
         self.gpu.free(address).map_err(|fault| self.fail("free", fault))
     }
