@@ -9,6 +9,7 @@
 mod backend;
 pub mod driver;
 mod launch;
+pub mod source;
 pub mod tuning;
 
 pub use backend::CudaBackend;
