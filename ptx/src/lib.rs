@@ -12,6 +12,8 @@ mod isa;
 mod module;
 pub mod numerics;
 mod parse;
+pub use parse::*;
+pub mod shipped;
 pub mod sim;
 
 pub use isa::*;

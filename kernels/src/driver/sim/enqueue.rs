@@ -38,10 +38,9 @@ impl SimDriver {
         address: u64,
         bytes: u64,
     ) -> Result<(), DriverError> {
-        let inside =
-            self.allocations.range(..=address).next_back().is_some_and(|(&start, &size)| {
-                address.checked_add(bytes).is_some_and(|end| end <= start + size)
-            });
+        let inside = self.allocations.range(..=address).next_back().is_some_and(|(&start, allocation)| {
+            address.checked_add(bytes).is_some_and(|end| end <= start + allocation.bytes)
+        });
         let what = || format!("{bytes} bytes at {address:#x} do not lie inside one allocation");
         if inside { Ok(()) } else { Err(DriverError::InvalidValue { call, what: what() }) }
     }
@@ -329,10 +328,15 @@ impl SimDriver {
     }
 
     fn device_race(&mut self, conflict: Conflict, who: &Who) -> DriverError {
-        self.race(conflict, who, |at| format!("address {at:#x}"))
+        let at = conflict.range.start;
+        let place = match self.allocations.range(..=at).next_back() {
+            Some((start, allocation)) => format!("byte {} of `{}`", at - start, allocation.name),
+            None => format!("address {at:#x}"),
+        };
+        self.race(conflict, who, |_| place)
     }
 
-    fn race(&mut self, conflict: Conflict, who: &Who, place: impl Fn(u64) -> String) -> DriverError {
+    fn race(&mut self, conflict: Conflict, who: &Who, place: impl FnOnce(u64) -> String) -> DriverError {
         let bytes = conflict.range.end - conflict.range.start;
         self.failed(DriverError::Race {
             first: conflict.first.to_string(),

@@ -63,7 +63,7 @@ pub struct SimDriver {
     gpu: Gpu,
     facts: DeviceFacts,
     memory: u64,
-    allocations: BTreeMap<u64, u64>,
+    allocations: BTreeMap<u64, Allocation>,
     modules: Vec<LoadedModule>,
     functions: Vec<LoadedFunction>,
     streams: Vec<StreamState>,
@@ -80,6 +80,11 @@ pub struct SimDriver {
     device: History,
     checks: bool,
     failure: Option<String>,
+}
+
+struct Allocation {
+    name: String,
+    bytes: u64,
 }
 
 struct LoadedModule {
@@ -210,7 +215,7 @@ impl Driver for SimDriver {
 
     fn memory(&self) -> Result<MemoryInfo, DriverError> {
         self.usable()?;
-        let used: u64 = self.allocations.values().sum();
+        let used: u64 = self.allocations.values().map(|allocation| allocation.bytes).sum();
         Ok(MemoryInfo { free: self.memory - used, total: self.memory })
     }
 
@@ -280,7 +285,7 @@ impl Driver for SimDriver {
             return Err(DriverError::OutOfMemory { name: name.into(), bytes, free });
         }
         let address = self.gpu.allocate(name, bytes).map_err(|fault| self.fail("allocate", fault))?;
-        self.allocations.insert(address, bytes);
+        self.allocations.insert(address, Allocation { name: name.into(), bytes });
         Ok(address)
     }
 
@@ -291,7 +296,7 @@ impl Driver for SimDriver {
             return Err(DriverError::InvalidValue { call: "free", what });
         }
         self.synchronize()?;
-        let bytes = self.allocations.remove(&address).unwrap_or(0);
+        let bytes = self.allocations.remove(&address).map_or(0, |allocation| allocation.bytes);
         self.device.forget(address..address + bytes);
         self.gpu.free(address).map_err(|fault| self.fail("free", fault))
     }
