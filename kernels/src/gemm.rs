@@ -5,9 +5,8 @@
 //! been checked before (`Op::check`); here stands only what the kernel asks beyond that.
 
 use crate::tuning::{Tuning, TuningError};
-use crate::{Addresses, Arguments, Field, Launch};
+use crate::{Addresses, Launch, arguments};
 use octo_ops::{DType, GateUpSwiglu, LinearBackwardInput, LinearBackwardWeight, LinearResidual, View};
-use std::mem::offset_of;
 
 /// Why an op cannot run on this kernel.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -43,7 +42,9 @@ pub enum GemmError {
         stride: u64,
     },
     /// More blocks or longer axes than a launch can have.
-    #[error("{op}: {m} × {n} outputs of {k} terms are more than one launch covers (axes below 2³¹, 2³¹ blocks)")]
+    #[error(
+        "{op}: {m} × {n} outputs of {k} terms are more than one launch covers (axes below 2³¹, 2³¹ blocks)"
+    )]
     TooLarge {
         /// Op name.
         op: &'static str,
@@ -59,52 +60,34 @@ pub enum GemmError {
     Tuning(#[from] TuningError),
 }
 
-/// `GemmArguments` of `cuda/include/gemm_tile.cuh`. Addresses are the device's, strides count elements.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct GemmArguments {
-    /// Left operand.
-    pub a: u64,
-    /// Right operand.
-    pub b: u64,
-    /// Result.
-    pub out: u64,
-    /// The epilogue's other matrix, or 0.
-    pub extra: u64,
-    /// Elements between rows of `a`.
-    pub a_stride: u64,
-    /// Elements between rows of `b`.
-    pub b_stride: u64,
-    /// Elements between rows of `out`.
-    pub out_stride: u64,
-    /// Elements between rows of `extra`.
-    pub extra_stride: u64,
-    /// Rows of the product.
-    pub m: u32,
-    /// Columns of the product.
-    pub n: u32,
-    /// Terms of a sum.
-    pub k: u32,
-    /// 1 if an f32 result is added to, 0 if it is overwritten.
-    pub accumulate: u32,
-}
-
-macro_rules! fields {
-    ($($name:ident: $type:ty),* $(,)?) => {
-        &[$(Field {
-            name: stringify!($name),
-            offset: offset_of!(GemmArguments, $name) as u32,
-            bytes: size_of::<$type>() as u32,
-        }),*]
-    };
-}
-
-impl Arguments for GemmArguments {
-    const FIELDS: &'static [Field] = fields! {
-        a: u64, b: u64, out: u64, extra: u64,
-        a_stride: u64, b_stride: u64, out_stride: u64, extra_stride: u64,
-        m: u32, n: u32, k: u32, accumulate: u32,
-    };
+arguments! {
+    /// `GemmArguments` of `cuda/include/gemm_tile.cuh`. Addresses are the device's, strides count elements.
+    pub struct GemmArguments {
+        /// Left operand.
+        pub a: u64,
+        /// Right operand.
+        pub b: u64,
+        /// Result.
+        pub out: u64,
+        /// The epilogue's other matrix, or 0.
+        pub extra: u64,
+        /// Elements between rows of `a`.
+        pub a_stride: u64,
+        /// Elements between rows of `b`.
+        pub b_stride: u64,
+        /// Elements between rows of `out`.
+        pub out_stride: u64,
+        /// Elements between rows of `extra`.
+        pub extra_stride: u64,
+        /// Rows of the product.
+        pub m: u32,
+        /// Columns of the product.
+        pub n: u32,
+        /// Terms of a sum.
+        pub k: u32,
+        /// 1 if an f32 result is added to, 0 if it is overwritten.
+        pub accumulate: u32,
+    }
 }
 
 /// out = residual + x · weightᵀ.
@@ -367,14 +350,5 @@ mod tests {
             linear_residual(&residual(0, 64, 64), &Flat, &Tuning::new(Capability::A100)),
             Ok(Vec::new())
         );
-    }
-
-    #[test]
-    fn the_fields_tile_the_struct() {
-        let end = GemmArguments::FIELDS.iter().fold(0, |at, field| {
-            assert_eq!(field.offset, at, "{}", field.name);
-            at + field.bytes
-        });
-        assert_eq!(end as usize, size_of::<GemmArguments>());
     }
 }

@@ -299,7 +299,8 @@ mod tests {
         let wrong = tuning.fix("gate_up_swiglu", "linear_residual_sm80_nt_64x64x64_s4").unwrap_err();
         assert!(wrong.to_string().contains("gate_up_swiglu_sm80_nt_64x64x64_s4"), "{wrong}");
         let small = Capability { shared_bytes: 48 * 1024, ..Capability::A100 };
-        let wrong = Tuning::new(small).fix("gate_up_swiglu", "gate_up_swiglu_sm80_nt_128x128x32_s4").unwrap_err();
+        let wrong =
+            Tuning::new(small).fix("gate_up_swiglu", "gate_up_swiglu_sm80_nt_128x128x32_s4").unwrap_err();
         assert!(matches!(wrong, TuningError::TooLarge { needed: 65536, .. }), "{wrong}");
     }
 
