@@ -6,6 +6,7 @@
 // memory, no barrier. Rows that are not 16-byte aligned, and the last columns of a ragged row, go element by element.
 #pragma once
 #include "gemm_tile.cuh"
+#include "memory.cuh"
 #include "pack.cuh"
 #include "silu.cuh"
 #include "types.cuh"
@@ -17,7 +18,7 @@ struct GemmRows {
   u64 stride;
   // Whether every eight columns of every row can be touched 16 bytes at a time.
   __device__ __forceinline__ bool aligned() const {
-    return (reinterpret_cast<u64>(base) % 16 | stride * sizeof(T) % 16) == 0;
+    return is_aligned<16>(base) && stride * sizeof(T) % 16 == 0;
   }
 };
 
@@ -25,7 +26,7 @@ struct GemmRows {
 template <u32 BIT>
 __device__ __forceinline__ void exchange(u32& low, u32& high) {
   const bool upper = threadIdx.x & BIT;
-  const u32 received = __shfl_xor_sync(0xffffffffu, upper ? low : high, BIT);
+  const u32 received = __shfl_xor_sync(FULL_WARP, upper ? low : high, BIT);
   low = upper ? received : low;
   high = upper ? high : received;
 }
@@ -38,6 +39,14 @@ __device__ __forceinline__ void transpose_quad(u32 (&v)[4]) {
   exchange<2>(v[1], v[3]);
 }
 
+// Moves 128 bits down by sixteen; `top` comes in above.
+__device__ __forceinline__ void shift_sixteen(u32 (&v)[4], u32 top) {
+  v[0] = __funnelshift_r(v[0], v[1], 16);
+  v[1] = __funnelshift_r(v[1], v[2], 16);
+  v[2] = __funnelshift_r(v[2], v[3], 16);
+  v[3] = __funnelshift_r(v[3], top, 16);
+}
+
 // Pieces of sixteen rows of a warp: number p covers row p / WIDTH · 8 + lane / 4 and columns p % WIDTH · 8 onwards, WIDTH
 // pieces a row. `p` differs between the lanes of a quad when rows are handed out after an exchange.
 template <u32 WIDTH>
@@ -46,37 +55,38 @@ struct Pieces {
   u32 row, column; // of the sixteen rows' first element in the matrix
   u32 rows, columns;
 
-  __device__ __forceinline__ u32 row_of(u32 piece) const { return row + piece / WIDTH * 8 + threadIdx.x % 32 / 4; }
+  __device__ __forceinline__ u32 row_of(u32 piece) const { return row + piece / WIDTH * 8 + threadIdx.x % WARP / 4; }
   __device__ __forceinline__ u32 column_of(u32 piece) const { return column + piece % WIDTH * 8; }
 
-  // bf16 pieces 4·GROUP onwards: lane t's row of piece 4·GROUP + t, zeros where the matrix ends.
+  // Lane t's row of bf16 piece 4·group + t: zeros where the matrix ends.
   __device__ __forceinline__ void load_group(u32 (&v)[4], const GemmRows<const bf16>& from, u32 group) const {
     const u32 piece = group * 4 + threadIdx.x % 4, r = row_of(piece), c = column_of(piece);
     v[0] = v[1] = v[2] = v[3] = 0;
     if (piece >= COUNT || r >= rows || c >= columns) return;
     const bf16* p = from.base + r * from.stride + c;
     if (from.aligned() && c + 8 <= columns) {
-      const uint4 all = *reinterpret_cast<const uint4*>(p);
+      const uint4 all = read_once_16(p);
       v[0] = all.x, v[1] = all.y, v[2] = all.z, v[3] = all.w;
     } else {
-#pragma unroll
+#pragma unroll 1
       for (u32 e = 0; e < 8; ++e) {
-        if (c + e < columns) v[e / 2] |= static_cast<u32>(p[e]) << (e % 2 * 16);
+        shift_sixteen(v, c + e < columns ? static_cast<u32>(p[e]) : 0);
       }
     }
   }
 
   // The way back: v as load_group hands it out.
-  __device__ __forceinline__ void store_group(const GemmRows<bf16>& to, u32 group, const u32 (&v)[4]) const {
+  __device__ __forceinline__ void store_group(const GemmRows<bf16>& to, u32 group, u32 (&v)[4]) const {
     const u32 piece = group * 4 + threadIdx.x % 4, r = row_of(piece), c = column_of(piece);
     if (piece >= COUNT || r >= rows || c >= columns) return;
     bf16* p = to.base + r * to.stride + c;
     if (to.aligned() && c + 8 <= columns) {
-      *reinterpret_cast<uint4*>(p) = make_uint4(v[0], v[1], v[2], v[3]);
+      store_16(p, make_uint4(v[0], v[1], v[2], v[3]));
     } else {
-#pragma unroll
-      for (u32 e = 0; e < 8; ++e) {
-        if (c + e < columns) p[e] = static_cast<bf16>(v[e / 2] >> (e % 2 * 16));
+#pragma unroll 1
+      for (u32 e = 0; e < 8 && c + e < columns; ++e) {
+        p[e] = static_cast<bf16>(static_cast<u16>(v[0]));
+        shift_sixteen(v, 0);
       }
     }
   }
@@ -97,7 +107,7 @@ struct Pieces {
 // A warp's sixteen rows number `i` of the tile, as pieces WIDTH a row: as wide as the sums, or half as wide.
 template <class Tile, u32 WIDTH>
 __device__ __forceinline__ Pieces<WIDTH> pieces_of(GemmOrigin origin, u32 i, u32 rows, u32 columns) {
-  const u32 warp = threadIdx.x / 32, column = origin.n + warp % Tile::WARPS_N * Tile::WARP_N;
+  const u32 warp = threadIdx.x / WARP, column = origin.n + warp % Tile::WARPS_N * Tile::WARP_N;
   return {origin.m + warp / Tile::WARPS_N * Tile::WARP_M + i * 16, column / (Tile::BLOCKS_N / WIDTH), rows, columns};
 }
 
@@ -199,23 +209,25 @@ struct HalfPiece {
 
   __device__ __forceinline__ void load(float (&v)[4]) const {
     if (aligned && left >= 4) {
-      const float4 all = *reinterpret_cast<const float4*>(to);
+      const float4 all = load_once_f32x4(to);
       v[0] = all.x, v[1] = all.y, v[2] = all.z, v[3] = all.w;
     } else {
-#pragma unroll
+#pragma unroll 1
       for (u32 e = 0; e < 4; ++e) {
-        if (e < left) v[e] = to[e];
+        v[0] = v[1], v[1] = v[2], v[2] = v[3];
+        v[3] = e < left ? to[e] : 0.0f;
       }
     }
   }
 
-  __device__ __forceinline__ void store(const float (&v)[4]) const {
+  __device__ __forceinline__ void store(float (&v)[4]) const {
     if (aligned && left >= 4) {
-      *reinterpret_cast<float4*>(to) = make_float4(v[0], v[1], v[2], v[3]);
+      store_f32x4(to, make_float4(v[0], v[1], v[2], v[3]));
     } else {
-#pragma unroll
-      for (u32 e = 0; e < 4; ++e) {
-        if (e < left) to[e] = v[e];
+#pragma unroll 1
+      for (u32 e = 0; e < 4 && e < left; ++e) {
+        to[e] = v[0];
+        v[0] = v[1], v[1] = v[2], v[2] = v[3];
       }
     }
   }

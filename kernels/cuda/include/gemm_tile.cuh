@@ -19,7 +19,7 @@ template <u32 M_, u32 N_, u32 K_, u32 STAGES_, u32 WARPS_M_, u32 WARPS_N_, u32 R
 struct GemmTile {
   static constexpr u32 M = M_, N = N_, K = K_, STAGES = STAGES_, RESIDENT = RESIDENT_;
   static constexpr u32 WARPS_M = WARPS_M_, WARPS_N = WARPS_N_;
-  static constexpr u32 THREADS = 32 * WARPS_M * WARPS_N;
+  static constexpr u32 THREADS = WARP * WARPS_M * WARPS_N;
   static constexpr u32 WARP_M = M / WARPS_M, WARP_N = N / WARPS_N;
   // 16×8 products of a warp by axis, and steps of 16 terms in a stage.
   static constexpr u32 BLOCKS_M = WARP_M / 16, BLOCKS_N = WARP_N / 8, STEPS = K / 16;
@@ -110,7 +110,7 @@ struct FragmentReader {
 
   // `first` is the warp's first own index within the panel, `base` the panel's address in the first stage.
   __device__ __forceinline__ FragmentReader(u32 base, u32 first) {
-    const u32 lane = threadIdx.x % 32;
+    const u32 lane = threadIdx.x % WARP;
     const u32 own_half = EXTENT < 16 ? 0 : IS_A ? (lane >> 3) & 1 : lane >> 4;
     const u32 k_half = IS_A ? lane >> 4 : (lane >> 3) & 1;
     const u32 row = (lane & 7) + 8 * (K_MAJOR ? own_half : k_half) + (K_MAJOR ? first : 0);
@@ -183,7 +183,7 @@ __device__ __forceinline__ void gemm_tile(GemmSums<Tile>& sums, const GemmArgume
   constexpr u32 PAIRS_N = (Tile::BLOCKS_N + 1) / 2;
   extern __shared__ __align__(128) unsigned char shared[];
   const u32 stages = shared_address(shared);
-  const u32 warp = threadIdx.x / 32;
+  const u32 warp = threadIdx.x / WARP;
 
   PanelLoader<PanelA, A_K, Tile::THREADS> load_a(arguments.a, arguments.a_stride, origin.m);
   PanelLoader<PanelB, B_K, Tile::THREADS> load_b(arguments.b, arguments.b_stride, origin.n);
