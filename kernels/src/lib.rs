@@ -8,6 +8,7 @@
 
 mod backend;
 pub mod driver;
+pub mod gemm;
 mod launch;
 pub mod source;
 pub mod tuning;
