@@ -7,7 +7,7 @@
 // Tile: hidden up to 1024, a warp a row, four rows a block of 128 threads; else a block of 256 threads a row. A thread owns
 // every 32nd (256th) eight of elements and keeps the first two (`_block2`, hidden up to 4096) or four of them in
 // registers; `_wide` reads what a row has beyond 8192 elements a second time.
-//   rms_norm_any_*: 20 registers, 32 bytes of shared memory
+//   rms_norm_any_*: 22 registers, 32 bytes of shared memory
 //   rms_norm_*_warp: 47 registers, 0 bytes of shared memory
 //   rms_norm_*_block2: 32 registers, 32 bytes of shared memory
 //   rms_norm_add_*: 60 registers, 32 bytes of shared memory
@@ -176,10 +176,10 @@ __device__ __forceinline__ void rms_norm_any(const RmsNormArguments& a) {
   const bf16 *x = a.x + row * a.x_stride, *residual = a.residual + row * a.residual_stride;
   bf16 *y = a.y + row * a.y_stride, *sum = a.sum + row * a.sum_stride;
   const bool add = a.residual != nullptr;
-  const auto next = [](u32 e) { return (e + 1) % EIGHT ? e + 1 : e + 1 + (Row::THREADS - 1) * EIGHT; };
+  const auto next = [](u64 e) { return (e + 1) % EIGHT ? e + 1 : e + 1 + (Row::THREADS - 1) * EIGHT; };
   float squares = 0.0f;
 #pragma unroll 1
-  for (u32 e = Row::lane() * EIGHT; e < a.hidden; e = next(e)) {
+  for (u64 e = Row::lane() * EIGHT; e < a.hidden; e = next(e)) {
     float s = to_f32(x[e]);
     if (add) {
       const bf16 rounded = to_bf16(__fadd_rn(s, to_f32(residual[e])));
@@ -191,7 +191,7 @@ __device__ __forceinline__ void rms_norm_any(const RmsNormArguments& a) {
   const float rstd = inverse_root(Row::total(squares), a);
   if (Row::lane() == 0) a.rstd[row] = rstd;
 #pragma unroll 1
-  for (u32 e = Row::lane() * EIGHT; e < a.hidden; e = next(e)) {
+  for (u64 e = Row::lane() * EIGHT; e < a.hidden; e = next(e)) {
     const float weight = a.weight_is_f32 ? static_cast<const float*>(a.weight)[e]
                                          : to_f32(static_cast<const bf16*>(a.weight)[e]);
     y[e] = to_bf16(normed(to_f32(add ? sum[e] : x[e]), rstd, weight));

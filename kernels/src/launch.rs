@@ -1,6 +1,6 @@
 //! A launch as data: what a launcher makes of an op, and what a driver executes.
 
-use octo_ops::View;
+use octo_ops::{DType, View};
 
 /// One kernel launch. The kernel takes one parameter: a `#[repr(C)]` struct as `const __grid_constant__`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,4 +60,132 @@ pub(crate) use arguments;
 pub trait Addresses {
     /// Device address of the view's first element.
     fn address(&self, view: &View) -> u64;
+}
+
+/// Why an op cannot run on its kernel.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LaunchError {
+    /// An operand's element type is not one the kernel takes.
+    #[error("{op}: operand `{operand}` is {got}, the kernel takes {want:?}")]
+    DType {
+        /// Op name.
+        op: &'static str,
+        /// Operand name.
+        operand: &'static str,
+        /// Type found.
+        got: DType,
+        /// Types it takes.
+        want: Vec<DType>,
+    },
+    /// The kernel takes an operand only without gaps.
+    #[error("{op}: operand `{operand}` ({view:?}) has gaps, the kernel takes unbroken memory")]
+    Gaps {
+        /// Op name.
+        op: &'static str,
+        /// Operand name.
+        operand: &'static str,
+        /// The view.
+        view: View,
+    },
+    /// More blocks than a launch can have.
+    #[error("{op}: {blocks} blocks are more than one launch has ({most}); split the op by rows")]
+    TooLarge {
+        /// Op name.
+        op: &'static str,
+        /// Blocks needed.
+        blocks: u64,
+        /// Blocks there can be.
+        most: u64,
+    },
+}
+
+/// An op's operands, as its launcher looks at them.
+pub(crate) struct Operands<'a> {
+    /// Op name, for errors.
+    pub op: &'static str,
+    /// Where views lie.
+    pub at: &'a dyn Addresses,
+}
+
+impl Operands<'_> {
+    /// The address of a view whose element type is one of these.
+    pub fn address(&self, operand: &'static str, view: &View, want: &[DType]) -> Result<u64, LaunchError> {
+        if !want.contains(&view.dtype) {
+            let (op, got, want) = (self.op, view.dtype, want.to_vec());
+            return Err(LaunchError::DType { op, operand, got, want });
+        }
+        Ok(self.at.address(view))
+    }
+
+    /// As [`Operands::address`], of a view without gaps.
+    pub fn dense(&self, operand: &'static str, view: &View, want: &[DType]) -> Result<u64, LaunchError> {
+        let address = self.address(operand, view, want)?;
+        if !view.is_contiguous() {
+            return Err(LaunchError::Gaps { op: self.op, operand, view: *view });
+        }
+        Ok(address)
+    }
+
+    /// Refuses more blocks than `most`.
+    pub fn at_most(&self, blocks: u64, most: u64) -> Result<(), LaunchError> {
+        if blocks > most { Err(LaunchError::TooLarge { op: self.op, blocks, most }) } else { Ok(()) }
+    }
+
+    /// Whether every row of a view begins at a multiple of 16 bytes.
+    pub fn rows_aligned(&self, view: &View) -> bool {
+        let stride = if view.rows() > 1 { view.row_stride() as u64 * view.dtype.bytes() } else { 0 };
+        (self.at.address(view) | stride).is_multiple_of(16)
+    }
+
+    /// A launch of so many blocks along one axis; none of no blocks.
+    pub fn launch<A: Arguments>(
+        &self,
+        entry: &str,
+        blocks: u64,
+        threads: u32,
+        arguments: &A,
+    ) -> Result<Vec<Launch>, LaunchError> {
+        self.at_most(blocks, (1 << 31) - 1)?;
+        if blocks == 0 {
+            return Ok(Vec::new());
+        }
+        Ok(vec![Launch {
+            entry: entry.to_owned(),
+            grid: [blocks as u32, 1, 1],
+            block: [threads, 1, 1],
+            shared_bytes: 0,
+            cooperative: false,
+            arguments: bytemuck::bytes_of(arguments).to_vec(),
+        }])
+    }
+}
+
+/// What launchers' tests share.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+    use octo_ops::BufferId;
+
+    /// Buffer b begins at b · 2⁴⁰.
+    pub(crate) struct Flat;
+
+    impl Flat {
+        pub(crate) fn view(buffer: u32, dtype: DType, shape: &[u32]) -> View {
+            View::new(BufferId(buffer), 0, dtype, shape)
+        }
+    }
+
+    impl Addresses for Flat {
+        fn address(&self, view: &View) -> u64 {
+            (u64::from(view.buffer.0) << 40) + view.offset
+        }
+    }
+
+    /// The one launch there is, with its arguments.
+    pub(crate) fn only<A: Arguments>(launches: Result<Vec<Launch>, LaunchError>) -> (Launch, A) {
+        let launches = launches.unwrap();
+        let [launch] = launches.as_slice() else { panic!("{launches:?}") };
+        (launch.clone(), bytemuck::pod_read_unaligned(&launch.arguments))
+    }
 }

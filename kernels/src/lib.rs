@@ -6,11 +6,16 @@
 //!
 //! Read `launch.rs` first, then one launcher beside its kernel.
 
+pub mod adamw;
 mod backend;
 pub mod driver;
+mod flat;
 pub mod gemm;
 mod launch;
+pub mod random_fill;
+pub mod rms_norm;
 pub mod source;
+pub mod swiglu;
 pub mod tuning;
 
 pub use backend::CudaBackend;

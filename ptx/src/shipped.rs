@@ -18,6 +18,7 @@ macro_rules! shipped {
 /// Modules for compute capability 8.0 and higher, sorted by name.
 #[rustfmt::skip]
 pub static SM_80: &[Shipped] = shipped! { "sm_80" {
+    "adamw"
     "gate_up_swiglu_sm80_nt_128x128x32_s4"
     "gate_up_swiglu_sm80_nt_128x256x32_s4"
     "gate_up_swiglu_sm80_nt_16x64x64_s6"
@@ -33,5 +34,7 @@ pub static SM_80: &[Shipped] = shipped! { "sm_80" {
     "linear_residual_sm80_nt_16x16x64_s10"
     "linear_residual_sm80_nt_16x64x64_s6"
     "linear_residual_sm80_nt_64x64x64_s4"
+    "random_fill"
     "rms_norm"
+    "swiglu"
 } };

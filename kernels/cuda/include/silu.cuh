@@ -22,3 +22,15 @@ __device__ __forceinline__ float sigmoid(float x) {
 __device__ __forceinline__ float silu_product(float gate, float up) {
   return __fmul_rn(__fmul_rn(gate, sigmoid(gate)), up);
 }
+
+// The gradients of silu(gate) · up.
+struct SwigluGradient {
+  float gate, up;
+
+  __device__ __forceinline__ SwigluGradient(float dproduct, float g, float u) {
+    const float s = sigmoid(g);
+    const float slope = __fmul_rn(s, __fadd_rn(1.0f, __fmul_rn(g, __fsub_rn(1.0f, s))));
+    gate = __fmul_rn(__fmul_rn(dproduct, u), slope);
+    up = __fmul_rn(__fmul_rn(dproduct, g), s);
+  }
+};
