@@ -107,7 +107,7 @@ mod tests {
         let (launch, a) = only::<AdamWArguments>(adamw(&op(4099, DType::Bf16), &Memory));
         assert_eq!(
             (launch.entry.as_str(), launch.grid, launch.block),
-            ("adamw_bf16", [5, 1, 1], [256, 1, 1])
+            ("adamw_bf16", [4, 1, 1], [256, 1, 1])
         );
         let addresses = [a.weight, a.remainder, a.grad, a.m, a.v, a.step_block, a.result];
         assert_eq!(addresses, [1, 2, 3, 4, 5, 6, 7].map(|buffer| buffer << 40));

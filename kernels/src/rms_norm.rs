@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn what_the_kernel_cannot_take_is_named() {
         let mut single = op(3, 64, DType::Bf16, true);
-        single.residual = single.residual.map(|view| View { dtype: DType::F32, ..view });
+        single.residual.iter_mut().for_each(|view| view.dtype = DType::F32);
         let error = rms_norm(&single, &Flat).unwrap_err().to_string();
         assert_eq!(error, "rms_norm: operand `residual` is f32, the kernel takes [Bf16]");
         let mut gaps = op(3, 64, DType::Bf16, false);
