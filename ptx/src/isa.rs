@@ -390,6 +390,7 @@ pub enum Matrix {
 /// What an instruction does. Vectors have 1, 2 or 4 elements (`mov` and `ld.param`/`st` too); a `None`
 /// destination is PTX's `_`.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "each variant says what its fields are")]
 pub enum Operation {
     /// `mov`; with several sources it packs the lower first, with several destinations it unpacks.
     Move { ty: Type, d: Vec<Option<Register>>, a: Vec<Operand> },
