@@ -79,6 +79,17 @@ impl BlockCheck {
         let making = self.history.make(&self.order, event);
         let (write, read) = (&mut self.write[..], &mut self.read[..]);
         let all = adjacent(mask, addresses, access.bytes);
+        if all.is_none() && event.overwrites() {
+            for lane in lanes(mask) {
+                let address = addresses[lane as usize];
+                let (words, bytes) = (words(address, access.bytes), part(address.into(), access.bytes));
+                let looked = self.history.look(&making, lane, &write[words.clone()], &read[words], bytes);
+                if let Err(found) = looked {
+                    let met = Met { address: address.into(), second: making.event.party(lane), found };
+                    return Err(self.hazard(Space::Shared, met));
+                }
+            }
+        }
         let done =
             all.is_some_and(|all| self.history.touch_all(&making, &mut write[all.clone()], &mut read[all]));
         for lane in lanes(if done { 0 } else { mask }) {
@@ -86,9 +97,8 @@ impl BlockCheck {
             let words = words(address, access.bytes);
             let equal = |other| equal(lane, other);
             let done = if access.bytes < 4 {
-                let start = address as usize % 4;
                 let (write, read) = (&mut write[words.start], &mut read[words.start]);
-                let bytes = start..start + access.bytes as usize;
+                let bytes = part(address.into(), access.bytes);
                 self.history.touch_bytes(&making, lane, write, read, bytes, equal)
             } else {
                 self.history.touch(&making, lane, &mut write[words.clone()], &mut read[words], equal)
@@ -275,6 +285,12 @@ const fn copy(instruction: u32, bytes: u32) -> Access {
 const fn words(address: u32, bytes: u32) -> std::ops::Range<usize> {
     let first = address as usize / 4;
     first..first + if bytes < 4 { 1 } else { bytes as usize / 4 }
+}
+
+/// The bytes of a word that an access touches; all for one of whole words.
+pub(super) const fn part(address: u64, bytes: u32) -> std::ops::Range<usize> {
+    let start = (address % 4) as usize;
+    start..start + if bytes < 4 { bytes as usize } else { 4 }
 }
 
 /// The words of a warp whose lanes lie one after the other.

@@ -5,6 +5,7 @@
 //! blocks may run on several threads of the host. Otherwise one shadow sees all blocks, each access knows its
 //! block, and what one block knows of another came by release and acquire ([`super::message`]).
 
+use super::block::part;
 use super::hazard::{Access, AccessKind};
 use super::message::Messages;
 use super::order::{Order, lanes};
@@ -106,7 +107,19 @@ impl GlobalCheck {
         let event = Event::new(order, warp, mask, access);
         let making = history.make(order, event);
         let mut done = false;
-        if adjacent(mask, addresses, access.bytes) {
+        let adjacent = adjacent(mask, addresses, access.bytes);
+        if !adjacent && event.overwrites() {
+            for lane in lanes(mask) {
+                let address = addresses[lane as usize];
+                let (page, word) = (pages.at(address), (address % PAGE) as usize / 4);
+                let words = word..word + bytes.div_ceil(4);
+                let part = part(address, access.bytes);
+                history
+                    .look(&making, lane, &page.write[words.clone()], &page.read[words], part)
+                    .map_err(|found| Met { address, second: making.event.party(lane), found })?;
+            }
+        }
+        if adjacent {
             let page = pages.at(addresses[0]);
             let start = (addresses[0] % PAGE) as usize;
             page.mark(start, 32 * bytes, reads, writes);
@@ -235,7 +248,7 @@ fn touch(
     let offset = (address % PAGE) as usize;
     let word = offset / 4;
     let done = if bytes < 4 {
-        let bytes = offset % 4..offset % 4 + bytes;
+        let bytes = part(address, bytes as u32);
         history.touch_bytes(making, lane, &mut page.write[word], &mut page.read[word], bytes, equal)
     } else {
         let words = word..word + bytes / 4;

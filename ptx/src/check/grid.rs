@@ -229,13 +229,15 @@ impl Claims {
 
 /// The slot of a byte that the block wrote, or read. Where the read has been overwritten it is the write's.
 fn byte_slot(page: &TracePage, history: &History, byte: usize, wrote: bool) -> u32 {
-    let word = byte / 4;
-    let (write, read) = match history.apart(page.read[word]) {
-        Some(pairs) => pairs[byte % 4],
-        None => (page.write[word], page.read[word]),
+    let of = |mut slot, wrote: bool| {
+        // Bytes that were apart before a barrier lie within those that are apart after it.
+        while let Some(pairs) = history.apart(slot) {
+            slot = if wrote { pairs[byte % 4].0 } else { pairs[byte % 4].1 };
+        }
+        slot
     };
-    let read_known = history.last(read).is_some();
-    if wrote || !read_known { write } else { read }
+    let read = of(page.read[byte / 4], false);
+    if wrote || history.last(read).is_none() { of(page.write[byte / 4], true) } else { read }
 }
 
 fn occupant(page: &TracePage, history: &History, byte: usize, wrote: bool) -> Option<Party> {

@@ -15,3 +15,6 @@ pub use block::BlockCheck;
 pub use global::{Blocks, GlobalCheck, Trace};
 pub use grid::{Footprint, GridCheck};
 pub use hazard::{Access, AccessKind, Hazard, Missing, Party};
+
+#[cfg(test)]
+mod oracle;

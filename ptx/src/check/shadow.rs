@@ -63,6 +63,11 @@ impl Event {
         }
     }
 
+    /// Whether it forgets what lay there before: lanes must [`History::look`] first.
+    pub(super) const fn overwrites(&self) -> bool {
+        matches!(self.kind(), AccessKind::Store) && !self.strong()
+    }
+
     const fn strong(&self) -> bool {
         self.traits & STRONG != 0
     }
@@ -329,6 +334,39 @@ impl History {
             index
         };
         self.touch_apart(making, lane, index, bytes, &equal)
+    }
+
+    /// The checks of a store without its traces. Lanes of one store may hit the same bytes; each is compared with
+    /// what lay there before the instruction, and so all look before the first one writes.
+    pub(super) fn look(
+        &self,
+        making: &Making,
+        lane: u32,
+        write: &[u32],
+        read: &[u32],
+        bytes: std::ops::Range<usize>,
+    ) -> Result<(), Found> {
+        for (word, (&write, &read)) in write.iter().zip(read).enumerate() {
+            if write <= self.quiet && read <= self.quiet {
+                continue;
+            }
+            let at = |offset: usize, bytes: u32| {
+                move |clash| Found { clash, offset: word as u32 * 4 + offset as u32, bytes }
+            };
+            if let Some(Entry::Bytes(index)) = self.busy_entry(read) {
+                let pairs = self.bytes[index as usize];
+                for byte in bytes.clone() {
+                    let at = at(byte - bytes.start, 1);
+                    self.ordered(making, lane, pairs[byte].0, &|_| true).map_err(at)?;
+                    self.ordered(making, lane, pairs[byte].1, &|_| true).map_err(at)?;
+                }
+            } else {
+                let at = at(0, bytes.len() as u32);
+                self.ordered(making, lane, write, &|_| true).map_err(at)?;
+                self.ordered(making, lane, read, &|_| true).map_err(at)?;
+            }
+        }
+        Ok(())
     }
 
     fn busy_entry(&self, slot: u32) -> Option<Entry> {
