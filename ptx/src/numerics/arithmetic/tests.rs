@@ -148,7 +148,8 @@ proptest! {
     fn the_exact_route_is_the_hosts_to_nearest(
         (a, b, c) in (patterns(oracle::F64), patterns(oracle::F64), patterns(oracle::F64))
     ) {
-        prop_assume!([a, b, c].iter().all(|bits| oracle::F64.finite(*bits)));
+        // What is not finite becomes subnormal or zero.
+        let [a, b, c] = [a, b, c].map(|bits| if oracle::F64.finite(bits) { bits } else { bits & !(0x7ff << 52) });
         let decode = |bits: u64| match F64.decode(bits) {
             Value::Finite(exact) => exact,
             _ => Exact::zero(false),
@@ -195,7 +196,7 @@ proptest! {
         let (x, y) = (f32::from_bits(a as u32), f32::from_bits(b as u32));
         let nan = x.is_nan() || y.is_nan();
         let expected = [
-            (Compare::Eq, x == y), (Compare::Ne, x < y || x > y), (Compare::Lt, x < y), (Compare::Le, x <= y),
+            (Compare::Eq, x == y), (Compare::Ne, !nan && x != y), (Compare::Lt, x < y), (Compare::Le, x <= y),
             (Compare::Gt, x > y), (Compare::Ge, x >= y), (Compare::Equ, nan || x == y), (Compare::Neu, x != y),
             (Compare::Ltu, nan || x < y), (Compare::Leu, nan || x <= y), (Compare::Gtu, nan || x > y),
             (Compare::Geu, nan || x >= y), (Compare::Num, !nan), (Compare::Nan, nan),

@@ -126,9 +126,7 @@ pub fn mma(
     let mut sums = gather(&layout.accumulator, u32::MAX >> (32 - out.bits()), c);
     let group = architecture.group(bits);
     let fractional = architecture.fractional_bits();
-    if out == F16 {
-        products(format, out, fractional, k, group, &left, &right, &mut sums);
-    } else if !fast::products(format, fractional, k, group, &left, &right, &mut sums) {
+    if out == F16 || !fast::products(format, fractional, k, group, &left, &right, &mut sums) {
         products(format, out, fractional, k, group, &left, &right, &mut sums);
     }
     scatter(&layout.accumulator, &sums, d);
