@@ -187,6 +187,9 @@ pub(super) fn approximate(op: Unary, format: Format, a: u64) -> Option<u64> {
     if format == F64 {
         return Some(value.to_bits());
     }
+    if format == F32 {
+        return Some(u64::from((value as f32).to_bits()));
+    }
     Some(match F64.decode(value.to_bits()) {
         Value::Nan => format.nan(),
         Value::Infinity { negative } => format.infinity(negative),
@@ -201,3 +204,6 @@ pub(super) fn divide_approximately(a: u64, b: u64) -> u64 {
     let reciprocal = f32::from_bits(F32.flush(u64::from(reciprocal.to_bits())) as u32);
     u64::from(super::canonical_f32(f32::from_bits(a as u32) * reciprocal))
 }
+
+#[cfg(test)]
+mod tests;

@@ -315,3 +315,6 @@ fn least(format: Format, nan: bool, a: u64, b: u64, greatest: bool) -> u64 {
     };
     if (key(a) < key(b)) != greatest { a } else { b }
 }
+
+#[cfg(test)]
+mod tests;

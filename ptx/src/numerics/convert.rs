@@ -195,3 +195,6 @@ fn to_float(source: Format, format: Format, rounding: Option<Rounding>, a: u64) 
         Value::Finite(exact) => format.encode(exact, rounding),
     })
 }
+
+#[cfg(test)]
+mod tests;

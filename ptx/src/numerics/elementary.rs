@@ -11,17 +11,28 @@ use std::f64::consts::{FRAC_PI_2, FRAC_PI_4, LN_2, LOG2_E, SQRT_2};
 pub(super) fn exp2(x: f64) -> f64 {
     let whole = nearest_integer(x);
     let unit = f64::from_bits(((1023 + whole as i64) as u64) << 52);
-    // Taylor's series on |y| ≤ ln 2 / 2.
     (1.0 + exponential_less_one((x - whole) * LN_2)) * unit
 }
 
-/// e^y − 1 for |y| ≤ 0.6.
+/// e^y − 1 for |y| ≤ 0.6, by Taylor's series.
 fn exponential_less_one(y: f64) -> f64 {
-    let mut sum = 0.0;
-    for n in (1..18).rev() {
-        sum = (1.0 + sum) * y / f64::from(n);
+    const INVERSE_FACTORIALS: [f64; 18] = inverse_factorials();
+    let series = INVERSE_FACTORIALS[1..].iter().rev();
+    series.fold(0.0, |sum, coefficient| sum * y + coefficient) * y
+}
+
+/// 1 / n!, correctly rounded.
+const fn inverse_factorials<const N: usize>() -> [f64; N] {
+    let mut values = [1.0; N];
+    let mut factorial = 1.0;
+    let mut n = 1;
+    while n < N {
+        // Exact up to 22!.
+        factorial *= n as f64;
+        values[n] = 1.0 / factorial;
+        n += 1;
     }
-    sum
+    values
 }
 
 /// The nearest integer, for |x| < 2^51: beyond 2^52 an f64 has no fraction.
@@ -42,10 +53,16 @@ pub(super) fn log2(x: f64) -> f64 {
     // ln m = 2 artanh((m − 1) / (m + 1)), by its series.
     let ratio = (significand - 1.0) / (significand + 1.0);
     let square = ratio * ratio;
-    let mut sum = 0.0;
-    for n in (0..12).rev() {
-        sum = sum * square + 1.0 / f64::from(2 * n + 1);
-    }
+    const INVERSE_ODD: [f64; 12] = {
+        let mut values = [1.0; 12];
+        let mut n = 0;
+        while n < 12 {
+            values[n] = 1.0 / (2 * n + 1) as f64;
+            n += 1;
+        }
+        values
+    };
+    let sum = INVERSE_ODD.iter().rev().fold(0.0, |sum, coefficient| sum * square + coefficient);
     f64::from(exponent) + 2.0 * ratio * sum * LOG2_E
 }
 
@@ -105,24 +122,21 @@ fn reduce(x: f32) -> (u32, f64) {
     if x < 0.0 { (4 - quadrant, -rest) } else { (quadrant, rest) }
 }
 
-/// sin x for |x| ≤ π/4, by Taylor's series.
-fn sine(x: f64) -> f64 {
-    let square = x * x;
-    let mut sum = 0.0;
-    for n in (1..10).rev() {
-        sum = -square / f64::from(2 * n * (2 * n + 1)) * (1.0 + sum);
-    }
-    x + x * sum
+/// Σ (−1)^i x^(n + 2i) / (n + 2i)! from i = 0 on, divided by x^n: sine for n = 1, cosine for n = 0.
+fn alternating(n: usize, square: f64) -> f64 {
+    const INVERSE_FACTORIALS: [f64; 22] = inverse_factorials();
+    let series = INVERSE_FACTORIALS[n..].iter().step_by(2).rev();
+    series.fold(0.0, |sum, coefficient| coefficient - sum * square)
 }
 
-/// cos x for |x| ≤ π/4, by Taylor's series.
+/// sin x for |x| ≤ π/4.
+fn sine(x: f64) -> f64 {
+    x * alternating(1, x * x)
+}
+
+/// cos x for |x| ≤ π/4.
 fn cosine(x: f64) -> f64 {
-    let square = x * x;
-    let mut sum = 0.0;
-    for n in (1..11).rev() {
-        sum = -square / f64::from(2 * n * (2 * n - 1)) * (1.0 + sum);
-    }
-    1.0 + sum
+    alternating(0, x * x)
 }
 
 #[cfg(test)]

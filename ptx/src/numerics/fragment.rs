@@ -81,6 +81,74 @@ impl Fragment {
     }
 }
 
+/// Where an element lies in a warp's registers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Source {
+    /// Register × 32 + lane; 255 for no element.
+    index: u8,
+    /// Lowest bit within it.
+    shift: u8,
+}
+
+impl Fragment {
+    /// The inverse of [`Fragment::place`]: the source of every element, by row and column, in a matrix of at least
+    /// the fragment's shape. `cut` low bits of each element are left out.
+    pub(super) const fn sources<const ROWS: usize, const COLUMNS: usize>(
+        self,
+        cut: usize,
+    ) -> [[Source; COLUMNS]; ROWS] {
+        let mut sources = [[Source { index: 255, shift: 0 }; COLUMNS]; ROWS];
+        let mut i = 0;
+        while i < 32 * self.registers() * self.packed() {
+            let (index, part) = (i / self.packed(), i % self.packed());
+            let Element { row, column } = self.place(index % 32, index / 32, part);
+            sources[row][column] =
+                Source { index: index as u8, shift: (part * 32 / self.packed() + cut) as u8 };
+            i += 1;
+        }
+        sources
+    }
+}
+
+/// The elements of a fragment by row and column, 0 where there is none; `mask` has an element's bits. At most
+/// seven registers.
+#[inline(always)]
+pub(super) fn gather<const ROWS: usize, const COLUMNS: usize>(
+    sources: &[[Source; COLUMNS]; ROWS],
+    mask: u32,
+    registers: &[[u32; 32]],
+) -> [[u32; COLUMNS]; ROWS] {
+    let mut file = [0; 256];
+    for (place, bits) in file.iter_mut().zip(registers.as_flattened()) {
+        *place = *bits;
+    }
+    let mut elements = [[0; COLUMNS]; ROWS];
+    for (elements, sources) in elements.iter_mut().zip(sources) {
+        for (element, source) in elements.iter_mut().zip(sources) {
+            *element = file[usize::from(source.index)] >> source.shift & mask;
+        }
+    }
+    elements
+}
+
+/// The inverse of [`gather`].
+#[inline(always)]
+pub(super) fn scatter<const ROWS: usize, const COLUMNS: usize>(
+    sources: &[[Source; COLUMNS]; ROWS],
+    elements: &[[u32; COLUMNS]; ROWS],
+    registers: &mut [[u32; 32]],
+) {
+    let mut file = [0; 256];
+    for (elements, sources) in elements.iter().zip(sources) {
+        for (element, source) in elements.iter().zip(sources) {
+            file[usize::from(source.index)] |= element << source.shift;
+        }
+    }
+    for (bits, place) in registers.as_flattened_mut().iter_mut().zip(&file) {
+        *bits = *place;
+    }
+}
+
 /// `ldmatrix` of one 8×8 matrix of 16-bit elements: each lane's register. `rows` are the eight rows that the
 /// addressing lanes point at.
 pub fn load_matrix(rows: &[[u16; 8]; 8], transpose: bool) -> [u32; 32] {

@@ -15,6 +15,8 @@ mod convert;
 mod elementary;
 mod format;
 mod fragment;
+#[cfg(test)]
+mod oracle;
 mod tensor;
 
 pub use approximate::{Approximation, Deviation, approximation, division};

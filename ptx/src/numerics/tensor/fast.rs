@@ -6,15 +6,16 @@
 
 #![allow(clippy::needless_range_loop, reason = "loops over columns, several arrays in step, for vectors")]
 
+use std::ops::Range;
+
 use super::super::format::{BF16, F16, Format};
 
 /// Exponent of a zero: below every other, so that it never is the largest and shifts out.
 const NEVER: i32 = -1000;
 
-/// Signs (0 or −1), magnitudes and exponents of a matrix.
+/// Significands with their signs, and exponents, of a matrix.
 struct Decoded<const COLUMNS: usize> {
-    sign: [[i32; COLUMNS]; 16],
-    magnitude: [[i32; COLUMNS]; 16],
+    significand: [[i32; COLUMNS]; 16],
     exponent: [[i32; COLUMNS]; 16],
 }
 
@@ -61,24 +62,24 @@ fn portable(
     right: &[[u32; 8]; 16],
     sums: &mut [[u32; 8]; 16],
 ) -> bool {
-    // Formats as constants, for the compiler; TF32 has the exponent of bf16 and the fraction of f16.
-    let (left, right, special) = if format == BF16 {
-        decode_both::<8, 7>(fractional, left, right)
+    let mut a = Decoded { significand: [[0; 16]; 16], exponent: [[0; 16]; 16] };
+    let mut b = Decoded { significand: [[0; 8]; 16], exponent: [[0; 8]; 16] };
+    // A's significands take the shift that gives products `fractional` fraction bits. Formats are constants,
+    // for the compiler; TF32 has the exponent of bf16 and the fraction of f16.
+    let special = if format == BF16 {
+        decode::<8, 7, 16>(left, fractional - 14, &mut a) | decode::<8, 7, 8>(right, 0, &mut b)
     } else if format == F16 {
-        decode_both::<5, 10>(fractional, left, right)
+        decode::<5, 10, 16>(left, fractional - 20, &mut a) | decode::<5, 10, 8>(right, 0, &mut b)
     } else {
-        decode_both::<8, 10>(fractional, left, right)
+        decode::<8, 10, 16>(left, fractional - 20, &mut a) | decode::<8, 10, 8>(right, 0, &mut b)
     };
     let mut results = *sums;
     if special || not_finite(&results) {
         return false;
     }
     for first in (0..k).step_by(group) {
-        match group.min(k) {
-            16 => add_group::<16>(fractional, first, &left, &right, &mut results),
-            8 => add_group::<8>(fractional, first, &left, &right, &mut results),
-            _ => add_group::<4>(fractional, first, &left, &right, &mut results),
-        }
+        let last = (first + group).min(k);
+        add_group(fractional, first..last, &a, &b, &mut results);
         if not_finite(&results) && first + group < k {
             return false;
         }
@@ -93,26 +94,13 @@ fn not_finite(sums: &[[u32; 8]; 16]) -> bool {
     sums.iter().flatten().fold(false, |any, bits| any | (bits & 0x7f80_0000 == 0x7f80_0000))
 }
 
-/// A and B decoded, A's magnitudes scaled so that products have `fractional` fraction bits; and whether
-/// something is not finite.
-#[inline(always)]
-fn decode_both<const EXPONENT: u32, const FRACTION: u32>(
-    fractional: i32,
-    left: &[[u32; 16]; 16],
-    right: &[[u32; 8]; 16],
-) -> (Decoded<16>, Decoded<8>, bool) {
-    let (left, first) = decode::<EXPONENT, FRACTION, 16>(left, fractional as u32 - 2 * FRACTION);
-    let (right, second) = decode::<EXPONENT, FRACTION, 8>(right, 0);
-    (left, right, first | second)
-}
-
+/// Decodes a matrix, significands shifted left by `scale`; answers whether something is not finite.
 #[inline(always)]
 fn decode<const EXPONENT: u32, const FRACTION: u32, const COLUMNS: usize>(
     matrix: &[[u32; COLUMNS]; 16],
-    scale: u32,
-) -> (Decoded<COLUMNS>, bool) {
-    let zero = [[0; COLUMNS]; 16];
-    let mut decoded = Decoded { sign: zero, magnitude: zero, exponent: zero };
+    scale: i32,
+    decoded: &mut Decoded<COLUMNS>,
+) -> bool {
     let mut special = false;
     let greatest = (1 << EXPONENT) - 1;
     for row in 0..16 {
@@ -121,57 +109,55 @@ fn decode<const EXPONENT: u32, const FRACTION: u32, const COLUMNS: usize>(
             let biased = bits >> FRACTION & greatest;
             let fraction = bits & ((1 << FRACTION) - 1);
             let magnitude = fraction | i32::from(biased != 0) << FRACTION;
+            let sign = -(bits >> (EXPONENT + FRACTION));
             special |= biased == greatest;
-            decoded.sign[row][column] = -(bits >> (EXPONENT + FRACTION));
-            decoded.magnitude[row][column] = magnitude << scale;
+            decoded.significand[row][column] = ((magnitude << scale) ^ sign) - sign;
             let exponent = biased.max(1) - (greatest >> 1);
             decoded.exponent[row][column] = if magnitude == 0 { NEVER } else { exponent };
         }
     }
-    (decoded, special)
+    special
 }
 
-/// One group of `TERMS` products from `first` on, added to all sums.
+/// Adds one group of at most 16 products to all sums.
 #[inline(always)]
-fn add_group<const TERMS: usize>(
+fn add_group(
     fractional: i32,
-    first: usize,
+    terms: Range<usize>,
     left: &Decoded<16>,
     right: &Decoded<8>,
     sums: &mut [[u32; 8]; 16],
 ) {
     for (row, sums) in sums.iter_mut().enumerate() {
-        let mut largest = [-126; 8];
-        let mut addend = [0; 8];
         let mut addend_exponent = [0; 8];
         for n in 0..8 {
-            let bits = sums[n] as i32;
-            let biased = bits >> 23 & 0xff;
-            let magnitude = (bits & 0x7f_ffff | i32::from(biased != 0) << 23) << (fractional - 23);
-            let sign = bits >> 31;
-            addend[n] = (magnitude ^ sign) - sign;
             // A zero's exponent is −126, the least that counts anyway.
-            addend_exponent[n] = biased.max(1) - 127;
-            largest[n] = largest[n].max(addend_exponent[n]);
+            addend_exponent[n] = (sums[n] >> 23 & 0xff).max(1) as i32 - 127;
         }
-        for i in first..first + TERMS {
+        let mut largest = addend_exponent;
+        for i in terms.clone() {
             for n in 0..8 {
                 largest[n] = largest[n].max(left.exponent[row][i] + right.exponent[i][n]);
             }
         }
+        let mut low = [0; 8];
+        for n in 0..8 {
+            let bits = sums[n] as i32;
+            let leading = i32::from(bits << 1 >> 24 != 0) << 23;
+            let magnitude = (bits & 0x7f_ffff | leading) << (fractional - 23);
+            let sign = bits >> 31;
+            low[n] = cut((magnitude ^ sign) - sign, largest[n] - addend_exponent[n]);
+        }
         // Eight products of less than 2^27 and an addend of less than 2^26 stay below 2^31: 16 terms take
         // two partial sums.
-        let mut low = [0; 8];
-        let mut high = [0; 8];
-        for n in 0..8 {
-            low[n] = cut(addend[n] >> 31, addend[n].abs(), largest[n] - addend_exponent[n]);
-        }
-        for i in first..first + TERMS.min(8) {
+        let middle = (terms.start + 8).min(terms.end);
+        for i in terms.start..middle {
             for n in 0..8 {
                 low[n] += term(left, right, row, i, n, largest[n]);
             }
         }
-        for i in first + TERMS.min(8)..first + TERMS {
+        let mut high = [0; 8];
+        for i in middle..terms.end {
             for n in 0..8 {
                 high[n] += term(left, right, row, i, n, largest[n]);
             }
@@ -187,13 +173,14 @@ fn add_group<const TERMS: usize>(
 #[inline(always)]
 fn term(left: &Decoded<16>, right: &Decoded<8>, row: usize, i: usize, n: usize, largest: i32) -> i32 {
     let shift = largest - (left.exponent[row][i] + right.exponent[i][n]);
-    cut(left.sign[row][i] ^ right.sign[i][n], left.magnitude[row][i] * right.magnitude[i][n], shift)
+    cut(left.significand[row][i] * right.significand[i][n], shift)
 }
 
-/// A magnitude below 2^31 shifted right, toward zero, with its sign (0 or −1).
+/// A number shifted right by `shift` ≥ 0, toward zero; its magnitude is below 2^31.
 #[inline(always)]
-fn cut(sign: i32, magnitude: i32, shift: i32) -> i32 {
-    let kept = ((magnitude as u32) >> shift.min(31)) as i32;
+fn cut(number: i32, shift: i32) -> i32 {
+    let sign = number >> 31;
+    let kept = (number.unsigned_abs() >> shift.min(31)) as i32;
     (kept ^ sign) - sign
 }
 

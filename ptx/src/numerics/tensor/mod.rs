@@ -33,7 +33,7 @@ mod fast;
 mod tests;
 
 use super::format::{BF16, Exact, F16, F32, Format, TF32, Value};
-use super::fragment::Fragment;
+use super::fragment::{Fragment, Source, gather, scatter};
 use crate::{Matrix, Rounding};
 
 /// Whose tensor cores.
@@ -64,6 +64,23 @@ impl Architecture {
     }
 }
 
+/// The sources of A, B and of C and D, of floating-point types; tf32 without its 13 low bits.
+struct Layout {
+    left: [[Source; 16]; 16],
+    right: [[Source; 8]; 16],
+    accumulator: [[Source; 8]; 16],
+}
+
+impl Layout {
+    const fn new(k: usize, bits: usize, accumulator_bits: usize) -> Self {
+        Self {
+            left: Fragment::A { k, bits }.sources(if bits == 32 { 13 } else { 0 }),
+            right: Fragment::B { k, bits }.sources(if bits == 32 { 13 } else { 0 }),
+            accumulator: Fragment::Accumulator { bits: accumulator_bits }.sources(0),
+        }
+    }
+}
+
 /// `mma.sync.aligned` of m16n8k8 and m16n8k16 (bf16, f16), m16n8k4 and m16n8k8 (tf32), m16n8k16 and m16n8k32 (s8):
 /// D = A × B + C over the registers of a warp, `[register][lane]`, elements as [`Fragment`] says. `types` are
 /// those of D, A, B, C. Answers false, and writes nothing, where PTX has no such shape or the register counts
@@ -78,101 +95,49 @@ pub fn mma(
     d: &mut [[u32; 32]],
 ) -> bool {
     use Matrix::{Bf16, F16 as Half, F32 as Single, S8, S32, Tf32};
+    static K8: Layout = Layout::new(8, 16, 32);
+    static K16: Layout = Layout::new(16, 16, 32);
+    static K8_HALF: Layout = Layout::new(8, 16, 16);
+    static K16_HALF: Layout = Layout::new(16, 16, 16);
+    static K4_TF32: Layout = Layout::new(4, 32, 32);
+    static K8_TF32: Layout = Layout::new(8, 32, 32);
+
     let [16, 8, k] = shape else { return false };
-    let (format, bits, out) = match (types, k) {
-        ([Single, Bf16, Bf16, Single], 8 | 16) => (BF16, 16, F32),
-        ([Single, Half, Half, Single], 8 | 16) => (F16, 16, F32),
-        ([Half, Half, Half, Half], 8 | 16) => (F16, 16, F16),
-        ([Single, Tf32, Tf32, Single], 4 | 8) => (TF32, 32, F32),
+    let (layout, format, out) = match (types, k) {
+        ([Single, Bf16, Bf16, Single], 8) => (&K8, BF16, F32),
+        ([Single, Bf16, Bf16, Single], 16) => (&K16, BF16, F32),
+        ([Single, Half, Half, Single], 8) => (&K8, F16, F32),
+        ([Single, Half, Half, Single], 16) => (&K16, F16, F32),
+        ([Half, Half, Half, Half], 8) => (&K8_HALF, F16, F16),
+        ([Half, Half, Half, Half], 16) => (&K16_HALF, F16, F16),
+        ([Single, Tf32, Tf32, Single], 4) => (&K4_TF32, TF32, F32),
+        ([Single, Tf32, Tf32, Single], 8) => (&K8_TF32, TF32, F32),
         ([S32, S8, S8, S32], 16 | 32) => return integers(k as usize, a, b, c, d),
         _ => return false,
     };
     let k = k as usize;
-    let accumulator = Fragment::Accumulator { bits: out.bits() as usize };
-    if !fits(k, bits, accumulator, a, b, c, d) {
+    let bits = if format == TF32 { 32 } else { 16 };
+    if !fits(k, bits, out.bits() as usize, [a, b, c, d]) {
         return false;
     }
-    let mut left = [[0; 16]; 16];
-    let mut right = [[0; 8]; 16];
-    match (k, bits) {
-        (16, 16) => gather(k, 16, a, b, &mut left, &mut right),
-        (8, 16) => gather(8, 16, a, b, &mut left, &mut right),
-        _ => gather(k, 32, a, b, &mut left, &mut right),
-    }
-    let mut sums = [[0; 8]; 16];
-    for (register, lanes) in c.iter().enumerate() {
-        for (lane, &bits) in lanes.iter().enumerate() {
-            for part in 0..accumulator.packed() {
-                let place = accumulator.place(lane, register, part);
-                sums[place.row][place.column] = if out == F32 { bits } else { bits >> (16 * part) & 0xffff };
-            }
-        }
-    }
+    let mask = if bits == 32 { 0x7_ffff } else { 0xffff };
+    let left = gather(&layout.left, mask, a);
+    let right = gather(&layout.right, mask, b);
+    let mut sums = gather(&layout.accumulator, u32::MAX >> (32 - out.bits()), c);
     let group = architecture.group(bits);
     let fractional = architecture.fractional_bits();
-    if !(out == F32 && fast::products(format, fractional, k, group, &left, &right, &mut sums)) {
+    if out == F16 || !fast::products(format, fractional, k, group, &left, &right, &mut sums) {
         products(format, out, fractional, k, group, &left, &right, &mut sums);
     }
-    for (register, lanes) in d.iter_mut().enumerate() {
-        for (lane, bits) in lanes.iter_mut().enumerate() {
-            *bits = 0;
-            for part in 0..accumulator.packed() {
-                let place = accumulator.place(lane, register, part);
-                *bits |= sums[place.row][place.column] << (16 * part);
-            }
-        }
-    }
+    scatter(&layout.accumulator, &sums, d);
     true
 }
 
-/// Whether the register counts are those of the shape.
-fn fits(
-    k: usize,
-    bits: usize,
-    accumulator: Fragment,
-    a: &[[u32; 32]],
-    b: &[[u32; 32]],
-    c: &[[u32; 32]],
-    d: &[[u32; 32]],
-) -> bool {
-    a.len() == Fragment::A { k, bits }.registers()
-        && b.len() == Fragment::B { k, bits }.registers()
-        && c.len() == accumulator.registers()
-        && d.len() == accumulator.registers()
-}
-
-/// The bits of A and B by row and column; tf32 cut to its 19 bits.
-#[inline(always)]
-fn gather(
-    k: usize,
-    bits: usize,
-    a: &[[u32; 32]],
-    b: &[[u32; 32]],
-    left: &mut [[u32; 16]; 16],
-    right: &mut [[u32; 8]; 16],
-) {
-    let element = |register: u32, part: usize| match bits {
-        16 => register >> (16 * part) & 0xffff,
-        _ => register >> 13,
-    };
-    let fragment = Fragment::A { k, bits };
-    for (register, lanes) in a.iter().enumerate() {
-        for (lane, &bits) in lanes.iter().enumerate() {
-            for part in 0..fragment.packed() {
-                let place = fragment.place(lane, register, part);
-                left[place.row][place.column] = element(bits, part);
-            }
-        }
-    }
-    let fragment = Fragment::B { k, bits };
-    for (register, lanes) in b.iter().enumerate() {
-        for (lane, &bits) in lanes.iter().enumerate() {
-            for part in 0..fragment.packed() {
-                let place = fragment.place(lane, register, part);
-                right[place.row][place.column] = element(bits, part);
-            }
-        }
-    }
+/// Whether the register counts of A, B, C and D are those of the shape.
+fn fits(k: usize, bits: usize, accumulator_bits: usize, matrices: [&[[u32; 32]]; 4]) -> bool {
+    let accumulator = Fragment::Accumulator { bits: accumulator_bits };
+    let fragments = [Fragment::A { k, bits }, Fragment::B { k, bits }, accumulator, accumulator];
+    fragments.iter().zip(matrices).all(|(fragment, registers)| fragment.registers() == registers.len())
 }
 
 /// Every sum by [`dot`], group after group.
@@ -250,38 +215,26 @@ fn dot(
 
 /// `mma` of s8: sums wrap.
 fn integers(k: usize, a: &[[u32; 32]], b: &[[u32; 32]], c: &[[u32; 32]], d: &mut [[u32; 32]]) -> bool {
-    let accumulator = Fragment::Accumulator { bits: 32 };
-    if !fits(k, 8, accumulator, a, b, c, d) {
+    static LEFT: [[[Source; 32]; 16]; 2] =
+        [Fragment::A { k: 16, bits: 8 }.sources(0), Fragment::A { k: 32, bits: 8 }.sources(0)];
+    static RIGHT: [[[Source; 8]; 32]; 2] =
+        [Fragment::B { k: 16, bits: 8 }.sources(0), Fragment::B { k: 32, bits: 8 }.sources(0)];
+    static ACCUMULATOR: [[Source; 8]; 16] = Fragment::Accumulator { bits: 32 }.sources(0);
+
+    if !fits(k, 8, 32, [a, b, c, d]) {
         return false;
     }
-    let mut left = [[0i32; 32]; 16];
-    let mut right = [[0i32; 8]; 32];
-    let element = |register: u32, part: usize| i32::from((register >> (8 * part)) as i8);
-    for lane in 0..32 {
-        for part in 0..4 {
-            for (register, lanes) in a.iter().enumerate() {
-                let place = Fragment::A { k, bits: 8 }.place(lane, register, part);
-                left[place.row][place.column] = element(lanes[lane], part);
-            }
-            for (register, lanes) in b.iter().enumerate() {
-                let place = Fragment::B { k, bits: 8 }.place(lane, register, part);
-                right[place.row][place.column] = element(lanes[lane], part);
+    let left = gather(&LEFT[k / 32], 0xff, a);
+    let right = gather(&RIGHT[k / 32], 0xff, b);
+    let mut sums = gather(&ACCUMULATOR, u32::MAX, c);
+    let signed = |bits: u32| i32::from(bits as i8);
+    for (left, sums) in left.iter().zip(&mut sums) {
+        for (&x, right) in left.iter().zip(&right) {
+            for (sum, &y) in sums.iter_mut().zip(right) {
+                *sum = sum.wrapping_add((signed(x) * signed(y)) as u32);
             }
         }
     }
-    let mut products = [[0i32; 8]; 16];
-    for (left, sums) in left.iter().zip(&mut products) {
-        for (x, right) in left.iter().zip(&right) {
-            for (sum, y) in sums.iter_mut().zip(right) {
-                *sum += x * y;
-            }
-        }
-    }
-    for (register, (d, c)) in d.iter_mut().zip(c).enumerate() {
-        for (lane, (d, &c)) in d.iter_mut().zip(c).enumerate() {
-            let place = accumulator.place(lane, register, 0);
-            *d = c.wrapping_add(products[place.row][place.column] as u32);
-        }
-    }
+    scatter(&ACCUMULATOR, &sums, d);
     true
 }
