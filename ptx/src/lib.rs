@@ -12,6 +12,7 @@ mod isa;
 mod module;
 pub mod numerics;
 mod parse;
+pub use parse::*;
 pub mod sim;
 
 pub use isa::*;
