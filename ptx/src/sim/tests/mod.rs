@@ -1,6 +1,11 @@
 //! Whole kernels, written as PTX, on the simulated GPU.
 
 mod alu;
+mod faults;
+mod flow;
+mod memory;
+mod sync;
+mod tensor;
 
 use super::{Architecture, Config, Fault, Gpu, Grid, Report};
 use crate::parse;
