@@ -2,7 +2,7 @@
 //!
 //! Strict: a mnemonic, modifier, order of modifiers, type, operand count, register width or name that the
 //! tables here do not have is an error at its place. Nothing is dropped but hints to caches and to the
-//! assembler (`.nc`, `.L1::…`, `.L2::…`, cache operators and policies, `.pragma "nounroll"`), linkage
+//! assembler (`.nc`, `.L1::…`, `.L2::…`, cache operators and policies, two pragmas), linkage
 //! (`.visible`, `.weak`), debugging sections and where a function was inlined. Not here: what an instruction
 //! does ([`crate::sim`]), and everything of `.func`, textures, clusters and the asynchronous units of sm_90.
 //!
