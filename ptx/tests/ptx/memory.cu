@@ -14,11 +14,11 @@ extern "C" __global__ void __launch_bounds__(64) spaces(float* out, const int* o
     #pragma unroll 1
     for (int i = 0; i < 16; i++) local[order[i] & 15] = table[i] * (float)i;
     tile[threadIdx.x & 31][threadIdx.x >> 5] = local[threadIdx.x & 15];
-    wide[threadIdx.x >> 5][threadIdx.x & 7] = pairs[threadIdx.x & 1].large * scale;
+    if ((threadIdx.x & 31) < 8) wide[threadIdx.x >> 5][threadIdx.x & 7] = pairs[threadIdx.x & 1].large * scale;
     __syncthreads();
-    out[threadIdx.x] = tile[threadIdx.x >> 5][threadIdx.x & 31] + (float)wide[1][threadIdx.x & 7] + (float)pairs[1].small;
-    counters[threadIdx.x & 3] = n + text[threadIdx.x % 7];
-    seed += n;
+    out[threadIdx.x] = tile[threadIdx.x & 31][1 - (threadIdx.x >> 5)] + (float)wide[1][threadIdx.x & 7] + (float)pairs[1].small;
+    if (threadIdx.x < 4) counters[threadIdx.x] += n + text[threadIdx.x % 7];
+    if (threadIdx.x == 0) seed += n;
     volatile float* slow = out + 64;
     slow[threadIdx.x] = slow[threadIdx.x] + 1.0f;
     char bytes[8];
@@ -27,6 +27,7 @@ extern "C" __global__ void __launch_bounds__(64) spaces(float* out, const int* o
     const int4 four = __ldg((const int4*)order + threadIdx.x);
     __stcs((int4*)out + 128 + threadIdx.x, make_int4(four.w, four.z, four.y, four.x));
     out[threadIdx.x + 1024] = __ldcg(out + threadIdx.x + 2048);
-    int* generic = threadIdx.x & 1 ? (int*)&tile[0][0] : (int*)out;
-    generic[threadIdx.x] += 1;
+    __syncthreads();
+    float* generic = threadIdx.x & 1 ? &tile[threadIdx.x & 31][threadIdx.x >> 5] : out + threadIdx.x;
+    *generic += 1.0f;
 }
