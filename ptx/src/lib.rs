@@ -13,7 +13,9 @@ mod module;
 pub mod numerics;
 mod parse;
 pub use parse::*;
+mod print;
 pub mod sim;
 
 pub use isa::*;
 pub use module::*;
+pub use print::Listing;
