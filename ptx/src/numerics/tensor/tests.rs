@@ -180,6 +180,18 @@ fn terms_are_cut_before_they_are_added() {
     }
 }
 
+/// The largest significands everywhere: on Hopper the aligned sum exceeds 31 bits.
+#[test]
+fn the_largest_sums_do_not_wrap() {
+    let most = 255.0 / 128.0;
+    for architecture in BOTH {
+        for sign in [1.0, -1.0] {
+            let sum = one(architecture, &[(most, sign * most); 16], sign * most);
+            assert_eq!(sum, sign * (16.0 * most * most + most), "{architecture:?}");
+        }
+    }
+}
+
 /// Ampere adds k16 as two groups, Hopper as one: a sum that cancels across the middle tells them apart.
 #[test]
 fn ampere_adds_two_groups_and_hopper_one() {
