@@ -301,7 +301,11 @@ proptest! {
                     let (fractional, group) = (architecture.fractional_bits(), architecture.group(bits));
                     let (mut expected, mut result) = (start, start);
                     products(format, F32, fractional, k, group, &left, &right, &mut expected);
-                    if fast::products(format, fractional, k, group, &left, &right, &mut result) {
+                    let mut portable = start;
+                    fast::portable(format, fractional, k, group, &left, &right, &mut portable);
+                    let done = fast::products(format, fractional, k, group, &left, &right, &mut result);
+                    prop_assert_eq!(&portable, &result, "AVX2 and the baseline");
+                    if done {
                         prop_assert_eq!(&result, &expected, "{:?} {:?} k{}", format, architecture, k);
                     } else {
                         prop_assert_eq!(&result, &start);
