@@ -2,9 +2,9 @@
 //! PTX ISA 8.4, sections 9.7.3.8 to 9.7.3.22, 9.7.4.9, 9.7.4.10.
 //!
 //! The model is the f32 (or 16-bit number) nearest to the true value; special operands are those of the manual's
-//! tables. Hardware deviates from it by table lookups that NVIDIA does not publish. **Model unconfirmed**: how far
-//! it may deviate is the manual's statement ([`approximation`], [`division`]), until recorded results lie in
-//! `ptx/golden/`; a comparison with hardware asks [`Approximation::admits`].
+//! tables. Hardware deviates from it by table lookups that NVIDIA does not publish. **Model unconfirmed**: until
+//! recorded results lie in `ptx/golden/`, how far it may deviate is the statement of the manual of version 9.1
+//! ([`approximation`], [`division`]); a comparison with hardware asks [`Approximation::admits`].
 
 use super::elementary::{cos, exp2, log2, sin, tanh};
 use super::format::{BF16, F16, F32, F64, Format, Value};

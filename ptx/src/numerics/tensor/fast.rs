@@ -52,8 +52,9 @@ fn products_avx2(
     portable(format, fractional, k, group, left, right, sums)
 }
 
+/// [`products`] for any processor.
 #[inline(always)]
-fn portable(
+pub(super) fn portable(
     format: Format,
     fractional: i32,
     k: usize,

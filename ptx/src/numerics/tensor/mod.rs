@@ -20,10 +20,9 @@
 //! in wrapping 32-bit integers.
 //!
 //! Sources: Fasi, Higham, Mikaitis, Pranesh, "Numerical behavior of NVIDIA tensor cores", PeerJ Computer Science
-//! 7:e330, 2021 (subnormals, truncation, one alignment); Li et al., "FTTN", 2024 (extra bits); Xie et al.,
-//! "MMA-Sim", arXiv:2511.10909, 2025 (groups, F, NaN, f16 results); Khattak and Mikaitis, "Accurate models of
-//! NVIDIA tensor cores", arXiv:2512.07004, 2025 (products not normalised). The signs of zero sums and infinities
-//! out of finite terms are not stated there by measurement.
+//! 7:e330, 2021 (subnormals, truncation, one alignment); Xie et al., "MMA-Sim", arXiv:2511.10909, 2025 (groups,
+//! F, NaN, overflow, f16 results, the least exponent); Khattak and Mikaitis, "Accurate models of NVIDIA tensor
+//! cores", arXiv:2512.07004, 2025 (products not normalised). The sign of a sum of negative zeros is a guess.
 //!
 //! Finite operands with f32 accumulators take a path of 32-bit integers over eight columns at a time; all else,
 //! and the tests, the scalar [`dot`].
