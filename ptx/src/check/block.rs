@@ -1,11 +1,11 @@
 //! The checks of one block: its order, its shared memory, its asynchronous copies.
 
 use super::copies::{Copies, Copy};
-use super::global::GlobalCheck;
+use super::global::{GlobalCheck, Met, at, low};
 use super::hazard::{Access, AccessKind, Hazard, Party};
 use super::message::Messages;
 use super::order::{Order, lanes};
-use super::shadow::{Clash, Event, Found, History, Met, PENDING};
+use super::shadow::{Clash, Event, Found, History, PENDING, Slots, Touched};
 use crate::{Scope, Semantics, Space};
 
 /// Order and shared memory of one block; one object serves one block after another. Warps have 32 lanes, and
@@ -16,9 +16,7 @@ use crate::{Scope, Semantics, Space};
 pub struct BlockCheck {
     order: Order,
     history: History,
-    /// By 4-byte word.
-    write: Vec<u32>,
-    read: Vec<u32>,
+    slots: Slots,
     copies: Copies,
     messages: Messages,
 }
@@ -30,8 +28,7 @@ impl BlockCheck {
         Self {
             order: Order::new(threads),
             history: History::new(),
-            write: vec![0; words],
-            read: vec![0; words],
+            slots: Slots { write: vec![0; words], read: vec![0; words] },
             copies: Copies::new(threads.div_ceil(32)),
             messages: Messages::default(),
         }
@@ -41,7 +38,7 @@ impl BlockCheck {
     pub fn begin(&mut self, global: &mut GlobalCheck, block: u32) {
         for copy in self.copies.clear() {
             for lane in lanes(copy.mask) {
-                self.write[words(copy.to[lane as usize], copy.bytes)].fill(0);
+                self.slots.write[words(copy.to[lane as usize], copy.bytes)].fill(0);
             }
         }
         self.order.begin(block);
@@ -55,8 +52,8 @@ impl BlockCheck {
         self.history.cut();
         if self.history.exhausted() {
             self.history.restart();
-            self.read.fill(0);
-            self.write.iter_mut().filter(|slot| **slot & PENDING == 0).for_each(|slot| *slot = 0);
+            self.slots.read.fill(0);
+            self.slots.write.iter_mut().filter(|slot| **slot & PENDING == 0).for_each(|slot| *slot = 0);
         }
     }
 
@@ -75,56 +72,28 @@ impl BlockCheck {
         addresses: &[u32; 32],
         equal: impl Fn(u32, u32) -> bool,
     ) -> Result<(), Box<Hazard>> {
-        let event = Event::new(&mut self.order, warp, mask, access);
-        let making = self.history.make(&self.order, event);
-        let (write, read) = (&mut self.write[..], &mut self.read[..]);
-        let all = adjacent(mask, addresses, access.bytes);
-        if all.is_none() && event.overwrites() {
-            for lane in lanes(mask) {
-                let address = addresses[lane as usize];
-                let (words, bytes) = (words(address, access.bytes), part(address.into(), access.bytes));
-                let looked = self.history.look(&making, lane, &write[words.clone()], &read[words], bytes);
-                if let Err(found) = looked {
-                    let met = Met { address: address.into(), second: making.event.party(lane), found };
-                    return Err(self.hazard(Space::Shared, met));
-                }
-            }
-        }
-        let done =
-            all.is_some_and(|all| self.history.touch_all(&making, &mut write[all.clone()], &mut read[all]));
-        for lane in lanes(if done { 0 } else { mask }) {
-            let address = addresses[lane as usize];
-            let words = words(address, access.bytes);
-            let equal = |other| equal(lane, other);
-            let done = if access.bytes < 4 {
-                let (write, read) = (&mut write[words.start], &mut read[words.start]);
-                let bytes = part(address.into(), access.bytes);
-                self.history.touch_bytes(&making, lane, write, read, bytes, equal)
-            } else {
-                self.history.touch(&making, lane, &mut write[words.clone()], &mut read[words], equal)
-            };
-            if let Err(found) = done {
-                let met = Met { address: address.into(), second: making.event.party(lane), found };
-                return Err(self.hazard(Space::Shared, met));
-            }
-        }
-        self.tell(warp, mask, access, addresses);
+        let words = addresses.map(|address| address / 4);
+        let touched =
+            Touched { mask, words: &words, low: &low(access.bytes, addresses), bytes: access.bytes };
+        self.touch(warp, access, &touched, equal)
+            .map_err(|found| self.hazard(Space::Shared, at(addresses, found)))?;
+        // Only this block sees it: every scope reaches far enough.
+        self.messages.access(&mut self.order, (warp, mask), access, Scope::System, addresses);
         Ok(())
     }
 
-    /// Releases and acquires through shared memory, which only this block sees: every scope reaches far enough.
-    fn tell(&mut self, warp: u32, mask: u32, access: &Access, addresses: &[u32; 32]) {
-        let strong = access.semantics != Semantics::Weak || access.kind == AccessKind::Atomic;
-        if strong {
-            for lane in lanes(mask) {
-                let address = addresses[lane as usize].into();
-                self.messages.strong(&mut self.order, (warp, lane), access, Scope::System, address);
-            }
-        } else if access.kind.writes() && !self.messages.is_empty() {
-            for lane in lanes(mask) {
-                self.messages.overwrite(addresses[lane as usize].into(), access.bytes.into());
-            }
-        }
+    #[inline]
+    fn touch(
+        &mut self,
+        warp: u32,
+        access: &Access,
+        touched: &Touched,
+        equal: impl Fn(u32, u32) -> bool,
+    ) -> Result<u32, (Event, Found)> {
+        let event = Event::new(&mut self.order, warp, touched.mask, access);
+        let making = self.history.make(&self.order, event, true);
+        self.history.access(&making, &mut self.slots, touched, equal).map_err(|found| (event, found))?;
+        Ok(making.tick)
     }
 
     /// An access of global memory by device addresses; else as [`BlockCheck::shared`].
@@ -147,8 +116,12 @@ impl BlockCheck {
                 let reader = self.copies.reader(self.order.block(), addresses[lane as usize], bytes);
                 if let Some((copy, address, bytes)) = reader {
                     let thread = warp * 32 + lane;
-                    let access =
-                        Party { block: copy.block, thread, instruction: access.instruction, kind: access.kind };
+                    let access = Party {
+                        block: copy.block,
+                        thread,
+                        instruction: access.instruction,
+                        kind: access.kind,
+                    };
                     return Err(Box::new(Hazard::CopySourceOverwritten { address, bytes, copy, access }));
                 }
             }
@@ -182,19 +155,16 @@ impl BlockCheck {
             return Ok(());
         }
         let access = copy(instruction, bytes);
-        let event = Event::new(&mut self.order, warp, mask, &access);
-        let making = self.history.make(&self.order, event);
+        let words = to.map(|address| address / 4);
+        let touched = Touched { mask, words: &words, low: &[0; 32], bytes };
+        let tick = self
+            .touch(warp, &access, &touched, |_, _| false)
+            .map_err(|found| self.hazard(Space::Shared, at(to, found)))?;
         for lane in lanes(mask) {
-            let address = to[lane as usize];
-            let words = words(address, bytes);
-            let (write, read) = (&mut self.write[words.clone()], &mut self.read[words]);
-            if let Err(found) = self.history.touch(&making, lane, write, read, |_| false) {
-                let met = Met { address: address.into(), second: making.event.party(lane), found };
-                return Err(self.hazard(Space::Shared, met));
-            }
-            write.iter_mut().for_each(|slot| *slot |= PENDING);
+            let first = words[lane as usize] as usize;
+            self.slots.write[first..first + bytes as usize / 4].iter_mut().for_each(|slot| *slot |= PENDING);
         }
-        let mut copy = Copy::new(instruction, mask, bytes, to, making.slot(0) >> 5);
+        let mut copy = Copy::new(instruction, mask, bytes, to, tick);
         (copy.from, copy.read) = (*from, *source_bytes);
         self.copies.issue(warp, copy);
         Ok(())
@@ -203,17 +173,18 @@ impl BlockCheck {
     /// Out of line: it happens once.
     #[cold]
     fn hazard(&self, space: Space, met: Met) -> Box<Hazard> {
-        let Met { address, second, found: Found { clash, offset, bytes } } = met;
+        let Met { address, second, found: Found { clash, offset, bytes, .. } } = met;
         let address = address + u64::from(offset);
         Box::new(match clash {
             Clash::Race { first, missing } => Hazard::Race { space, address, bytes, first, second, missing },
             Clash::Pending { slot } => {
                 let lane = slot & 31;
                 // A copy not found is the one being issued: two of its lanes write the same bytes.
-                let copy = self.copies.find((slot & !PENDING) >> 5).map_or(
-                    Party { thread: second.thread / 32 * 32 + lane, ..second },
-                    |(warp, copy)| copy.party(self.order.block(), warp, lane),
-                );
+                let copy =
+                    self.copies.find((slot & !PENDING) >> 5).map_or(
+                        Party { thread: second.thread / 32 * 32 + lane, ..second },
+                        |(warp, copy)| copy.party(self.order.block(), warp, lane),
+                    );
                 let exited = self.order.exited(copy.thread / 32, lane);
                 Hazard::CopyNotAwaited { address, bytes, copy, access: second, exited }
             }
@@ -228,13 +199,13 @@ impl BlockCheck {
     /// `cp.async.wait_group n` (`Some(n)`) or `wait_all` (`None`): what is covered counts as written by its
     /// thread now.
     pub fn copy_wait(&mut self, warp: u32, mask: u32, pending: Option<u32>) {
-        let Self { order, history, write, copies, .. } = self;
+        let Self { order, history, slots, copies, .. } = self;
         copies.wait(warp, mask, pending, |done, over| {
             let event = Event::new(order, warp, over, &copy(done.instruction, done.bytes));
-            let making = history.make(order, event);
+            let making = history.make(order, event, true);
             for lane in lanes(over) {
                 let was = PENDING | done.tick << 5 | lane;
-                let slots = &mut write[words(done.to[lane as usize], done.bytes)];
+                let slots = &mut slots.write[words(done.to[lane as usize], done.bytes)];
                 slots.iter_mut().filter(|slot| **slot == was).for_each(|slot| *slot = making.slot(lane));
             }
         });
@@ -282,27 +253,8 @@ const fn copy(instruction: u32, bytes: u32) -> Access {
     }
 }
 
+/// The words of a copy of 4, 8 or 16 bytes.
 const fn words(address: u32, bytes: u32) -> std::ops::Range<usize> {
     let first = address as usize / 4;
-    first..first + if bytes < 4 { 1 } else { bytes as usize / 4 }
-}
-
-/// The bytes of a word that an access touches; all for one of whole words.
-pub(super) const fn part(address: u64, bytes: u32) -> std::ops::Range<usize> {
-    let start = (address % 4) as usize;
-    start..start + if bytes < 4 { bytes as usize } else { 4 }
-}
-
-/// The words of a warp whose lanes lie one after the other.
-#[inline]
-fn adjacent(mask: u32, addresses: &[u32; 32], bytes: u32) -> Option<std::ops::Range<usize>> {
-    if mask != u32::MAX || bytes < 4 {
-        return None;
-    }
-    let first = addresses[0];
-    let apart = addresses
-        .iter()
-        .enumerate()
-        .fold(0, |any, (lane, &address)| any | (address ^ first.wrapping_add(lane as u32 * bytes)));
-    (apart == 0).then(|| first as usize / 4..(first + 32 * bytes) as usize / 4)
+    first..first + bytes as usize / 4
 }

@@ -5,13 +5,21 @@
 //! blocks may run on several threads of the host. Otherwise one shadow sees all blocks, each access knows its
 //! block, and what one block knows of another came by release and acquire ([`super::message`]).
 
-use super::block::part;
-use super::hazard::{Access, AccessKind};
+use super::hazard::{Access, AccessKind, Party};
 use super::message::Messages;
 use super::order::{Order, lanes};
 use super::pages::{Bits, PAGE, Page, Pages};
-use super::shadow::{Event, History, Making, Met};
+use super::shadow::{Event, Found, History, Touched};
 use crate::{Scope, Semantics};
+use std::sync::Arc;
+
+/// A clash of an access at `address`.
+#[derive(Debug)]
+pub(super) struct Met {
+    pub(super) address: u64,
+    pub(super) second: Party,
+    pub(super) found: Found,
+}
 
 /// Which blocks a [`GlobalCheck`] sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +46,7 @@ pub struct GlobalCheck {
 pub struct Trace {
     pub(super) pages: Vec<TracePage>,
     /// None where races between blocks were found on the way.
-    pub(super) history: Option<History>,
+    pub(super) history: Option<Arc<History>>,
 }
 
 /// One page of a trace.
@@ -102,60 +110,39 @@ impl GlobalCheck {
             }
             return Ok(());
         }
-        let Self { history, pages, .. } = self;
-        hush(self.blocks, &mut self.generation, history, order);
-        let event = Event::new(order, warp, mask, access);
-        let making = history.make(order, event);
-        let mut done = false;
-        let adjacent = adjacent(mask, addresses, access.bytes);
-        if !adjacent && event.overwrites() {
-            for lane in lanes(mask) {
-                let address = addresses[lane as usize];
-                let (page, word) = (pages.at(address), (address % PAGE) as usize / 4);
-                let words = word..word + bytes.div_ceil(4);
-                let part = part(address, access.bytes);
-                history
-                    .look(&making, lane, &page.write[words.clone()], &page.read[words], part)
-                    .map_err(|found| Met { address, second: making.event.party(lane), found })?;
-            }
-        }
-        if adjacent {
-            let page = pages.at(addresses[0]);
-            let start = (addresses[0] % PAGE) as usize;
-            page.mark(start, 32 * bytes, reads, writes);
-            let all = start / 4..start / 4 + 8 * bytes;
-            done = history.touch_all(&making, &mut page.write[all.clone()], &mut page.read[all]);
-        }
-        for lane in lanes(if done { 0 } else { mask }) {
+        let mut words = [0; 32];
+        for lane in lanes(mask) {
             let address = addresses[lane as usize];
-            let page = pages.at(address);
+            let page = self.pages.at(address);
             page.mark((address % PAGE) as usize, bytes, reads, writes);
-            touch(history, &making, lane, page, address, bytes, |other| equal(lane, other))?;
+            words[lane as usize] = page.word + (address % PAGE / 4) as u32;
         }
-        self.tell(order, warp, mask, access, addresses);
+        let touched =
+            Touched { mask, words: &words, low: &low(access.bytes, addresses), bytes: access.bytes };
+        self.touch(order, warp, access, &touched, equal).map_err(|found| at(addresses, found))?;
+        let scope = if access.semantics == Semantics::Volatile { Scope::System } else { access.scope };
+        self.messages.access(order, (warp, mask), access, scope, addresses);
         Ok(())
     }
 
-    fn tell(
+    #[inline]
+    fn touch(
         &mut self,
         order: &mut Order,
         warp: u32,
-        mask: u32,
         access: &Access,
-        addresses: &[u64; 32],
-    ) {
-        let strong = access.semantics != Semantics::Weak || access.kind == AccessKind::Atomic;
-        if strong {
-            let scope = if access.semantics == Semantics::Volatile { Scope::System } else { access.scope };
-            for lane in lanes(mask) {
-                let address = addresses[lane as usize];
-                self.messages.strong(order, (warp, lane), access, scope, address);
-            }
-        } else if access.kind.writes() && !self.messages.is_empty() {
-            for lane in lanes(mask) {
-                self.messages.overwrite(addresses[lane as usize], access.bytes.into());
-            }
+        touched: &Touched,
+        equal: impl Fn(u32, u32) -> bool,
+    ) -> Result<(), (Event, Found)> {
+        let alone = self.blocks == Blocks::Independent;
+        if alone && self.generation != order.generation() {
+            // After a barrier of the whole block its own accesses need no comparing any more.
+            self.generation = order.generation();
+            self.history.hush();
         }
+        let event = Event::new(order, warp, touched.mask, access);
+        let making = self.history.make(order, event, alone);
+        self.history.access(&making, &mut self.pages.slots, touched, equal).map_err(|found| (event, found))
     }
 
     /// The reads of a `cp.async`: any number of bytes up to 16 a lane.
@@ -168,34 +155,39 @@ impl GlobalCheck {
         from: &[u64; 32],
         bytes: &[u32; 32],
     ) -> Result<(), Met> {
-        let access = Access {
-            instruction,
-            kind: AccessKind::Load,
-            semantics: Semantics::Weak,
-            scope: Scope::Block,
-            bytes: 4,
-            elements: 1,
-        };
-        let Self { history, pages, .. } = self;
-        hush(self.blocks, &mut self.generation, history, order);
-        let event = Event::new(order, warp, mask, &access);
-        let making = history.make(order, event);
+        let mut words = [0; 32];
+        // Lanes by how many bytes they read; byte counts between the usual ones are read in two parts.
+        let mut by_bytes = [(16, 0), (8, 0), (4, 0), (2, 0), (1, 0)];
         for lane in lanes(mask) {
-            let (address, bytes) = (from[lane as usize], bytes[lane as usize] as usize);
-            if bytes == 0 {
+            let (address, bytes) = (from[lane as usize], bytes[lane as usize]);
+            let page = self.pages.at(address);
+            page.mark((address % PAGE) as usize, bytes as usize, true, false);
+            words[lane as usize] = page.word + (address % PAGE / 4) as u32;
+            for (size, lanes) in &mut by_bytes {
+                *lanes |= u32::from(bytes & *size != 0) << lane;
+            }
+        }
+        if !self.races {
+            return Ok(());
+        }
+        let mut addresses = *from;
+        for (size, mask) in by_bytes {
+            if mask == 0 {
                 continue;
             }
-            let page = pages.at(address);
-            page.mark((address % PAGE) as usize, bytes, true, false);
-            if !self.races {
-                continue;
-            }
-            let whole = bytes & !3;
-            if whole > 0 {
-                touch(history, &making, lane, page, address, whole, |_| true)?;
-            }
-            if bytes > whole {
-                touch(history, &making, lane, page, address + whole as u64, bytes - whole, |_| true)?;
+            let access = Access {
+                instruction,
+                kind: AccessKind::Load,
+                semantics: Semantics::Weak,
+                scope: Scope::Block,
+                bytes: size,
+                elements: 1,
+            };
+            let touched = Touched { mask, words: &words, low: &low(size, &addresses), bytes: size };
+            self.touch(order, warp, &access, &touched, |_, _| true).map_err(|found| at(&addresses, found))?;
+            for lane in lanes(mask) {
+                addresses[lane as usize] += u64::from(size);
+                words[lane as usize] += size / 4;
             }
         }
         Ok(())
@@ -206,15 +198,16 @@ impl GlobalCheck {
     pub fn trace(&mut self) -> Trace {
         let pages = &mut self.pages;
         let keep = self.races && self.blocks == Blocks::Independent;
-        let page = |page: &Page| TracePage {
+        let slots = |slots: &[u32]| if keep { slots.to_vec() } else { Vec::new() };
+        let page = |(page, write, read): (&Page, &[u32], &[u32])| TracePage {
             number: page.number,
             read_bits: page.read_bits,
             written_bits: page.written_bits,
-            write: if keep { page.write.clone() } else { Vec::new() },
-            read: if keep { page.read.clone() } else { Vec::new() },
+            write: slots(write),
+            read: slots(read),
         };
         let pages = pages.touched().map(page).collect();
-        let history = keep.then(|| self.history.take());
+        let history = keep.then(|| Arc::new(self.history.take()));
         if self.blocks == Blocks::Communicating {
             // The launch is over; the next one finds nothing of it.
             self.history.restart();
@@ -226,47 +219,13 @@ impl GlobalCheck {
     }
 }
 
-/// After a barrier of the whole block a block's own accesses need no comparing any more.
-#[inline]
-fn hush(blocks: Blocks, generation: &mut u32, history: &mut History, order: &Order) {
-    if blocks == Blocks::Independent && *generation != order.generation() {
-        *generation = order.generation();
-        history.hush();
-    }
+/// A clash at the addresses of an access.
+pub(super) fn at<A: Copy + Into<u64>>(addresses: &[A; 32], (event, found): (Event, Found)) -> Met {
+    Met { address: addresses[found.lane as usize].into(), second: event.party(found.lane), found }
 }
 
+/// Addresses modulo 256, where they matter.
 #[inline]
-fn touch(
-    history: &mut History,
-    making: &Making,
-    lane: u32,
-    page: &mut Page,
-    address: u64,
-    bytes: usize,
-    equal: impl Fn(u32) -> bool,
-) -> Result<(), Met> {
-    let offset = (address % PAGE) as usize;
-    let word = offset / 4;
-    let done = if bytes < 4 {
-        let bytes = part(address, bytes as u32);
-        history.touch_bytes(making, lane, &mut page.write[word], &mut page.read[word], bytes, equal)
-    } else {
-        let words = word..word + bytes / 4;
-        history.touch(making, lane, &mut page.write[words.clone()], &mut page.read[words], equal)
-    };
-    done.map_err(|found| Met { address, second: making.event.party(lane), found })
-}
-
-/// Whether the lanes lie one after the other within one page.
-#[inline]
-fn adjacent(mask: u32, addresses: &[u64; 32], bytes: u32) -> bool {
-    let (first, bytes) = (addresses[0], u64::from(bytes));
-    if mask != u32::MAX || bytes < 4 || first % PAGE + 32 * bytes > PAGE {
-        return false;
-    }
-    let apart = addresses
-        .iter()
-        .enumerate()
-        .fold(0, |any, (lane, &address)| any | (address ^ first.wrapping_add(lane as u64 * bytes)));
-    apart == 0
+pub(super) fn low<A: Copy + Into<u64>>(bytes: u32, addresses: &[A; 32]) -> [u8; 32] {
+    if bytes < 4 { addresses.map(|address| address.into() as u8) } else { [0; 32] }
 }

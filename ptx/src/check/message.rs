@@ -7,7 +7,7 @@
 
 use super::hazard::{Access, AccessKind};
 use super::knowledge::{Shared, union};
-use super::order::{Offer, Order, wide};
+use super::order::{Offer, Order, lanes, wide};
 use crate::{Scope, Semantics};
 use std::collections::BTreeMap;
 
@@ -38,12 +38,34 @@ impl Messages {
         (self.low, self.high) = (0, 0);
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.at.is_empty()
+    /// The access of a warp: what its weak stores overwrite can no longer be observed, its strong accesses leave
+    /// and take messages.
+    #[inline]
+    pub(super) fn access<A: Copy + Into<u64>>(
+        &mut self,
+        order: &mut Order,
+        (warp, mask): (u32, u32),
+        access: &Access,
+        scope: Scope,
+        addresses: &[A; 32],
+    ) {
+        use Semantics::{Relaxed, Volatile, Weak};
+        let strong = access.semantics != Weak || access.kind == AccessKind::Atomic;
+        let quiet = matches!(access.semantics, Weak | Relaxed | Volatile) && order.unfenced();
+        if self.at.is_empty() && (quiet || !strong) {
+            return;
+        }
+        for lane in lanes(mask) {
+            let address = addresses[lane as usize].into();
+            if strong {
+                self.strong(order, (warp, lane), access, scope, address);
+            } else if access.kind.writes() {
+                self.overwrite(address, access.bytes.into());
+            }
+        }
     }
 
-    /// A weak store: what was released there can no longer be observed.
-    pub(super) fn overwrite(&mut self, address: u64, bytes: u64) {
+    fn overwrite(&mut self, address: u64, bytes: u64) {
         if address >= self.high || address + bytes <= self.low {
             return;
         }
@@ -53,7 +75,7 @@ impl Messages {
     }
 
     /// A strong access of one lane. `scope` is the access's, or the widest where all parties are of one block.
-    pub(super) fn strong(
+    fn strong(
         &mut self,
         order: &mut Order,
         (warp, lane): (u32, u32),

@@ -10,6 +10,7 @@ mod message;
 mod order;
 mod pages;
 mod shadow;
+mod touch;
 
 pub use block::BlockCheck;
 pub use global::{Blocks, GlobalCheck, Trace};

@@ -135,6 +135,11 @@ impl Order {
         stamp > self.warps[warp as usize].told
     }
 
+    /// Whether the warp's threads know nothing beyond the meetings of their whole warp and block.
+    pub(super) fn uninformed(&self, warp: u32) -> bool {
+        self.warps[warp as usize].informed == 0
+    }
+
     /// Whether thread (warp, lane) of this block is ordered behind what `other` = (block, warp, lane) did at `stamp`.
     pub(super) fn behind(&self, warp: u32, lane: u32, other: (u32, u32, u32), stamp: u32) -> bool {
         let (block, other_warp, other_lane) = other;
@@ -297,6 +302,11 @@ impl Order {
         state.clean |= mask & !state.touched;
     }
 
+    /// Whether no thread has anything to release with a relaxed write.
+    pub(super) fn unfenced(&self) -> bool {
+        self.fences.is_empty()
+    }
+
     fn fences(&mut self, warp: u32, lane: u32) -> &mut Fences {
         if self.fences.is_empty() {
             self.fences = vec![Fences::default(); self.knowledge.len()];
@@ -350,7 +360,13 @@ impl Order {
     }
 
     /// What a strong write at `scope` releases: (to the own block, to everyone). `releases`: it is a release itself.
-    pub(super) fn released(&mut self, warp: u32, lane: u32, scope: Scope, releases: bool) -> (Shared, Shared) {
+    pub(super) fn released(
+        &mut self,
+        warp: u32,
+        lane: u32,
+        scope: Scope,
+        releases: bool,
+    ) -> (Shared, Shared) {
         let earlier = self.fences.get((warp * 32 + lane) as usize);
         let (mut block, mut device) =
             earlier.map_or((None, None), |fences| (fences.block.clone(), fences.device.clone()));

@@ -1,9 +1,13 @@
 //! Shadow pages of global memory, made where something is touched: 4 KiB each, found by page number.
 
+use super::shadow::Slots;
 use std::collections::BTreeMap;
 
 /// Bytes of memory a page stands for.
 pub(super) const PAGE: u64 = 4096;
+
+/// Words of a page.
+pub(super) const WORDS: usize = PAGE as usize / 4;
 
 /// One bit a byte.
 pub(super) type Bits = [u64; 64];
@@ -15,9 +19,8 @@ pub(super) struct Page {
     run: u32,
     pub(super) read_bits: Bits,
     pub(super) written_bits: Bits,
-    /// Slots by word; empty where races are not looked for.
-    pub(super) write: Vec<u32>,
-    pub(super) read: Vec<u32>,
+    /// Index of its first word in [`Pages::slots`].
+    pub(super) word: u32,
 }
 
 impl Page {
@@ -43,19 +46,21 @@ pub(super) struct Pages {
     recent: [(u64, u32); 64],
     touched: Vec<u32>,
     run: u32,
-    slots: usize,
+    /// Of all pages, [`WORDS`] each; empty where races are not looked for.
+    pub(super) slots: Slots,
+    with_slots: bool,
 }
 
 impl Pages {
-    /// `slots`: whether pages have slots.
-    pub(super) fn new(slots: bool) -> Self {
+    pub(super) fn new(with_slots: bool) -> Self {
         Self {
             pages: Vec::new(),
             index: BTreeMap::new(),
             recent: [(u64::MAX, 0); 64],
             touched: Vec::new(),
             run: 1,
-            slots: if slots { PAGE as usize / 4 } else { 0 },
+            slots: Slots::default(),
+            with_slots,
         }
     }
 
@@ -91,9 +96,13 @@ impl Pages {
                 run: self.run.wrapping_sub(1),
                 read_bits: [0; 64],
                 written_bits: [0; 64],
-                write: vec![0; self.slots],
-                read: vec![0; self.slots],
+                word: next * WORDS as u32,
             });
+            if self.with_slots {
+                let words = self.pages.len() * WORDS;
+                self.slots.write.resize(words, 0);
+                self.slots.read.resize(words, 0);
+            }
         }
         self.recent[number as usize % 64] = (number, index);
         index as usize
@@ -101,15 +110,17 @@ impl Pages {
 
     /// Forgets all slots.
     pub(super) fn clear(&mut self) {
-        for page in &mut self.pages {
-            page.write.fill(0);
-            page.read.fill(0);
-        }
+        self.slots.write.fill(0);
+        self.slots.read.fill(0);
     }
 
-    /// Pages touched in this run, by number.
-    pub(super) fn touched(&mut self) -> impl Iterator<Item = &Page> {
+    /// Pages touched in this run, by number, with their slots.
+    pub(super) fn touched(&mut self) -> impl Iterator<Item = (&Page, &[u32], &[u32])> {
         self.touched.sort_unstable_by_key(|&index| self.pages[index as usize].number);
-        self.touched.iter().map(|&index| &self.pages[index as usize])
+        self.touched.iter().map(|&index| {
+            let page = &self.pages[index as usize];
+            let words = page.word as usize..page.word as usize + if self.with_slots { WORDS } else { 0 };
+            (page, &self.slots.write[words.clone()], &self.slots.read[words])
+        })
     }
 }
