@@ -27,7 +27,8 @@ using Tile = GemmTile<TILE>;
 extern "C" __global__ void __launch_bounds__(Tile::THREADS, Tile::RESIDENT)
     ENTRY(const __grid_constant__ GemmArguments arguments) {
   const GemmOrigin origin = GemmOrigin::of<Tile>(arguments.m, arguments.n);
-  GemmSums<Tile> sums;
-  gemm_tile<Tile, LAYOUT>(sums, arguments, origin);
+  GemmSums<Tile> sums = {};
+  extern __shared__ __align__(128) unsigned char ring[];
+  GemmPipeline<Tile, LAYOUT>(arguments, origin, shared_address(ring)).run(sums);
   EPILOGUE::finish(sums, arguments, origin);
 }
