@@ -13,10 +13,7 @@ mod module;
 pub mod numerics;
 mod parse;
 pub use parse::*;
-<<<<<<< HEAD
 pub mod shipped;
-=======
->>>>>>> parse
 pub mod sim;
 
 pub use isa::*;
