@@ -14,12 +14,13 @@ pub const COMPILER: &str = "nvrtc-12.4.127";
 
 /// Flags of every compilation. Multiply-adds are contracted only where the source says so (`docs/numerics.md`); source
 /// lines are kept, without the chain of calls a line was inlined through, which doubles the text.
-pub const FLAGS: [&str; 5] = [
+pub const FLAGS: [&str; 6] = [
     "--gpu-architecture=compute_80",
     "--std=c++17",
     "--fmad=false",
     "--generate-line-info",
     "--no-lineinfo-inlined-at",
+    "--device-as-default-execution-space",
 ];
 
 /// Sources cannot be read.
@@ -164,7 +165,8 @@ mod tests {
 
     #[test]
     fn text_that_moves_to_another_file_changes_the_hash() {
-        let of = |a, b| hash_of(&[("k.cu", "#include \"a.cuh\"\n#include \"b.cuh\""), ("a.cuh", a), ("b.cuh", b)]);
+        let of =
+            |a, b| hash_of(&[("k.cu", "#include \"a.cuh\"\n#include \"b.cuh\""), ("a.cuh", a), ("b.cuh", b)]);
         assert_ne!(of("12", "3"), of("1", "23"));
     }
 
