@@ -22,7 +22,9 @@ fn a_row_alone_equals_the_row_in_a_crowd_on_every_tile() {
                 bits(&run(&mut Device::new(7), row, shape(m, N, K), &values, false).out)
             };
             let crowd: &Vec<Vec<u32>> = crowd.get_or_insert_with(|| of(0, 130));
-            for (first, m) in [(0, 130), (0, 1), (1, 1), (15, 1), (64, 1), (129, 1), (3, 7), (9, 16), (100, 17)] {
+            for (first, m) in
+                [(0, 130), (0, 1), (1, 1), (15, 1), (64, 1), (129, 1), (3, 7), (9, 16), (100, 17)]
+            {
                 let part = &crowd[first as usize..(first + m) as usize];
                 assert_eq!(of(first, m), part, "{}: rows {first}, {m} of them", row.entry);
             }

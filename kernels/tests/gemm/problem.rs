@@ -25,7 +25,8 @@ pub const EXACT: Values = Values {
 };
 
 /// Numbers of many magnitudes, bf16 as they lie in memory.
-pub const ROUGH: Values = Values { first_row: 0, a: |i, k| rough(i, k, 4), b: |j, k| rough(j, k, 5), extra: |i, j| rough(i, j, 6) };
+pub const ROUGH: Values =
+    Values { first_row: 0, a: |i, k| rough(i, k, 4), b: |j, k| rough(j, k, 5), extra: |i, j| rough(i, j, 6) };
 
 fn mix(a: u32, b: u32, salt: u32) -> u32 {
     let mut z = (u64::from(a) << 32 | u64::from(b)).wrapping_add(u64::from(salt) << 17);
@@ -77,18 +78,20 @@ pub fn only(row: &Row) -> Tuning {
 /// Runs the row on operands of the shape. `flag` asks for gate_up, or for accumulation.
 pub fn run(device: &mut Device, row: &Row, s: Shape, values: &Values, flag: bool) -> Outcome {
     let Shape { m, n, k, .. } = s;
-    let input = |device: &mut Device, name: &str, [rows, columns]: [u32; 2], value: &dyn Fn(u32, u32) -> f32| {
-        let stride = (columns + s.in_gap).next_multiple_of(8);
-        let view = device.matrix(name, DType::Bf16, [rows, columns], stride);
-        device.write(&view, value);
-        view
-    };
-    let output = |device: &mut Device, name: &str, dtype: DType, columns: u32, value: &dyn Fn(u32, u32) -> f32| {
-        let gap = if s.out_gap < WATCHED { s.out_gap } else { 0 };
-        let view = device.matrix(name, dtype, [m, columns + gap], columns + s.out_gap);
-        device.write(&view, value);
-        view.slice_columns(0, columns)
-    };
+    let input =
+        |device: &mut Device, name: &str, [rows, columns]: [u32; 2], value: &dyn Fn(u32, u32) -> f32| {
+            let stride = (columns + s.in_gap).next_multiple_of(8);
+            let view = device.matrix(name, DType::Bf16, [rows, columns], stride);
+            device.write(&view, value);
+            view
+        };
+    let output =
+        |device: &mut Device, name: &str, dtype: DType, columns: u32, value: &dyn Fn(u32, u32) -> f32| {
+            let gap = if s.out_gap < WATCHED { s.out_gap } else { 0 };
+            let view = device.matrix(name, dtype, [m, columns + gap], columns + s.out_gap);
+            device.write(&view, value);
+            view.slice_columns(0, columns)
+        };
     let Values { first_row, b, .. } = *values;
     let a = move |i, k| (values.a)(first_row + i, k);
     let extra = move |i, j| (values.extra)(first_row + i, j);

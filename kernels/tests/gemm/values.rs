@@ -43,9 +43,13 @@ fn hold(row: &Row, s: Shape, values: &Values, flag: bool, outcome: &Outcome, sla
             let (sum, size) = dot(values, i, j, s.k);
             let extra = f64::from((values.extra)(i, j));
             match row.op {
-                "linear_residual" if slack == 0.0 => assert_eq!(out[j as usize], bf16(sum + extra), "{s:?} ({i}, {j})"),
+                "linear_residual" if slack == 0.0 => {
+                    assert_eq!(out[j as usize], bf16(sum + extra), "{s:?} ({i}, {j})")
+                }
                 "linear_residual" => near(out[j as usize], sum + extra, rounded(sum + extra, size), i, j),
-                "linear_backward_input" if slack == 0.0 => assert_eq!(out[j as usize], bf16(sum), "{s:?} ({i}, {j})"),
+                "linear_backward_input" if slack == 0.0 => {
+                    assert_eq!(out[j as usize], bf16(sum), "{s:?} ({i}, {j})")
+                }
                 "linear_backward_input" => near(out[j as usize], sum, rounded(sum, size), i, j),
                 "linear_backward_weight" => {
                     let want = if flag { sum + extra } else { sum };
@@ -69,7 +73,8 @@ fn hold(row: &Row, s: Shape, values: &Values, flag: bool, outcome: &Outcome, sla
                     None => (f64::from(bf16(gate)), f64::from(bf16(up))),
                 };
                 let want = gate / (1.0 + (-gate).exp()) * up;
-                let size = want.abs() / 200.0 + if outcome.second.is_none() { slack.sqrt() } else { 0.0 } + 1e-30;
+                let size =
+                    want.abs() / 200.0 + if outcome.second.is_none() { slack.sqrt() } else { 0.0 } + 1e-30;
                 near(out[j as usize], want, size, i, j);
             }
         }
