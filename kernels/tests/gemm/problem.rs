@@ -138,8 +138,8 @@ pub fn run(device: &mut Device, row: &Row, s: Shape, values: &Values, flag: bool
     let [launch] = launches.as_slice() else { panic!("{} launches", launches.len()) };
     let report = device.launch(launch).unwrap_or_else(|fault| panic!("{} {s:?}: {fault}", row.entry));
     for view in [Some(out), second].into_iter().flatten().filter(|_| (1..WATCHED).contains(&s.out_gap)) {
-        let gap = View { offset: view.offset + view.row_elements() as u64 * view.dtype.bytes(), ..view };
-        let gap = View::new(gap.buffer, gap.offset, gap.dtype, &[m, s.out_gap])
+        let offset = view.offset + view.row_elements() as u64 * view.dtype.bytes();
+        let gap = View::new(view.buffer, offset, view.dtype, &[m, s.out_gap])
             .with_row_stride(view.row_stride() as u32);
         let held = if row.op == "linear_backward_weight" { None } else { Some(-77.0) };
         for (i, gaps) in device.read(&gap).into_iter().enumerate() {
