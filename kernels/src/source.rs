@@ -164,7 +164,8 @@ mod tests {
 
     #[test]
     fn text_that_moves_to_another_file_changes_the_hash() {
-        let of = |a, b| hash_of(&[("k.cu", "#include \"a.cuh\"\n#include \"b.cuh\""), ("a.cuh", a), ("b.cuh", b)]);
+        let of =
+            |a, b| hash_of(&[("k.cu", "#include \"a.cuh\"\n#include \"b.cuh\""), ("a.cuh", a), ("b.cuh", b)]);
         assert_ne!(of("12", "3"), of("1", "23"));
     }
 
