@@ -7,6 +7,11 @@
 // Tile: hidden up to 1024, a warp a row, four rows a block of 128 threads; else a block of 256 threads a row. A thread owns
 // every 32nd (256th) eight of elements and keeps the first two (`_block2`, hidden up to 4096) or four of them in
 // registers; `_wide` reads what a row has beyond 8192 elements a second time.
+//   rms_norm_any_*: 20 registers, 32 bytes of shared memory
+//   rms_norm_*_warp: 47 registers, 0 bytes of shared memory
+//   rms_norm_*_block2: 32 registers, 32 bytes of shared memory
+//   rms_norm_add_*: 60 registers, 32 bytes of shared memory
+//   rms_norm_*: 40 registers, 32 bytes of shared memory
 // Determinism: a thread's squares are one chain of fused multiply-adds over ascending elements, threads are summed by the
 // trees of reduce.cuh. The order depends on hidden alone. Division, square root and reciprocal round to nearest.
 // Floor: bytes, 4 an element of x (8 with residual), 4 a row, and the weight once.

@@ -14,12 +14,13 @@ pub const COMPILER: &str = "nvrtc-12.4.127";
 
 /// Flags of every compilation. Multiply-adds are contracted only where the source says so (`docs/numerics.md`); source
 /// lines are kept, without the chain of calls a line was inlined through, which doubles the text.
-pub const FLAGS: [&str; 5] = [
+pub const FLAGS: [&str; 6] = [
     "--gpu-architecture=compute_80",
     "--std=c++17",
     "--fmad=false",
     "--generate-line-info",
     "--no-lineinfo-inlined-at",
+    "--device-as-default-execution-space",
 ];
 
 /// Sources cannot be read.

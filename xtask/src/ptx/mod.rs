@@ -70,7 +70,8 @@ fn compile(root: &Path, nvrtc: &Nvrtc, ptxas: &Ptxas) -> anyhow::Result<Files> {
         let [first, second] = TARGETS.map(|target| ptxas.assemble(&ptx, target));
         let (first, mut second) = (first.context(module.clone())?, second.context(module.clone())?);
         for (entry, taken) in first {
-            let on_second = second.remove(&entry).with_context(|| format!("{entry} is lost on {}", TARGETS[1]))?;
+            let on_second =
+                second.remove(&entry).with_context(|| format!("{entry} is lost on {}", TARGETS[1]))?;
             by_source.entry(&unit.source).or_default().insert(entry.clone());
             if resources.insert(entry.clone(), [taken, on_second]).is_some() {
                 bail!("two modules have an entry {entry}");
@@ -196,11 +197,7 @@ fn compare(made: &Files) -> anyhow::Result<()> {
             Ok(committed) => {
                 let line = committed.lines().zip(text.lines()).take_while(|(a, b)| a == b).count();
                 let [is, should] = [&committed, text].map(|t| t.lines().nth(line).unwrap_or("(the end)"));
-                wrong.push(format!(
-                    "{}:{} is `{is}`, its source gives `{should}`",
-                    path.display(),
-                    line + 1
-                ));
+                wrong.push(format!("{}:{} is `{is}`, its source gives `{should}`", path.display(), line + 1));
             }
         }
     }

@@ -27,7 +27,8 @@ impl Nvrtc {
     /// Loads it, and makes sure that it is the release that [`COMPILER`] states.
     pub fn load(path: &Path) -> anyhow::Result<Nvrtc> {
         // SAFETY: NVRTC's initialisers only set up its own state; no other copy of it is loaded.
-        let library = unsafe { Library::new(path) }.with_context(|| format!("cannot load {}", path.display()))?;
+        let library =
+            unsafe { Library::new(path) }.with_context(|| format!("cannot load {}", path.display()))?;
         let nvrtc = Nvrtc { library };
         let (mut major, mut minor) = (0, 0);
         // SAFETY: the type is that of NVRTC's documentation; both pointers are valid for the call.
@@ -43,8 +44,11 @@ impl Nvrtc {
     pub fn compile(&self, path: &str, text: &str, flags: &[String]) -> anyhow::Result<String> {
         let include = Path::new(path).with_file_name("include");
         let include = format!("--include-path={}", include.display());
-        let flags: Vec<CString> =
-            flags.iter().chain([&include]).map(|flag| CString::new(flag.as_str())).collect::<Result<_, _>>()?;
+        let flags: Vec<CString> = flags
+            .iter()
+            .chain([&include])
+            .map(|flag| CString::new(flag.as_str()))
+            .collect::<Result<_, _>>()?;
         let flags: Vec<*const c_char> = flags.iter().map(|flag| flag.as_ptr()).collect();
         let (source, name) = (CString::new(text).context(path.to_owned())?, CString::new(path)?);
         let mut program = Handle { nvrtc: self, program: std::ptr::null_mut() };

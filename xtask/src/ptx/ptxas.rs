@@ -61,7 +61,10 @@ fn report(text: &str) -> anyhow::Result<BTreeMap<String, Resources>> {
     let mut entries = BTreeMap::new();
     let mut current: Option<(String, Resources)> = None;
     for line in text.lines() {
-        let said = line.strip_prefix("ptxas info").map_or(line, |rest| rest.trim_start().trim_start_matches(':')).trim();
+        let said = line
+            .strip_prefix("ptxas info")
+            .map_or(line, |rest| rest.trim_start().trim_start_matches(':'))
+            .trim();
         if let Some(rest) = said.strip_prefix("Compiling entry function '") {
             let name = rest.split('\'').next().unwrap_or_default();
             current = Some((name.to_owned(), Resources::default()));
@@ -71,7 +74,8 @@ fn report(text: &str) -> anyhow::Result<BTreeMap<String, Resources>> {
             taken.spill_stores = before(said, " bytes spill stores")?;
             taken.spill_loads = before(said, " bytes spill loads")?;
         } else if said.starts_with("Used ") {
-            let (name, mut taken) = current.take().with_context(|| format!("`{line}` belongs to no entry"))?;
+            let (name, mut taken) =
+                current.take().with_context(|| format!("`{line}` belongs to no entry"))?;
             taken.registers = before(said, " registers")?;
             if said.contains(" bytes smem") {
                 taken.shared = before(said, " bytes smem")?;
@@ -94,7 +98,8 @@ fn expected(said: &str) -> bool {
 
 /// The number right before a phrase.
 fn before(line: &str, phrase: &str) -> anyhow::Result<u32> {
-    let (head, _) = line.split_once(phrase).with_context(|| format!("`{line}` does not say how many{phrase}"))?;
+    let (head, _) =
+        line.split_once(phrase).with_context(|| format!("`{line}` does not say how many{phrase}"))?;
     let number = head.rsplit([' ', ',']).next().unwrap_or_default();
     number.parse().with_context(|| format!("`{line}`: `{number}` is no number of{phrase}"))
 }

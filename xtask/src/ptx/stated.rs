@@ -122,9 +122,16 @@ mod tests {
     #[test]
     fn spills_have_to_be_stated() {
         let mut taken = taken();
-        taken.insert("k_block", Resources { registers: 32, shared: 64, spill_loads: 8, ..Resources::default() });
+        taken.insert(
+            "k_block",
+            Resources { registers: 32, shared: 64, spill_loads: 8, ..Resources::default() },
+        );
         assert!(hold(HEAD, &taken).is_err());
-        hold(&HEAD.replace("64 bytes of shared memory", "64 bytes of shared memory, 8 bytes spilled"), &taken).unwrap();
+        hold(
+            &HEAD.replace("64 bytes of shared memory", "64 bytes of shared memory, 8 bytes spilled"),
+            &taken,
+        )
+        .unwrap();
     }
 
     #[test]

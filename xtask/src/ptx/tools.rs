@@ -17,8 +17,8 @@ pub struct Tools {
 
 /// Makes the environment, unless it holds these requirements already.
 pub fn install(environment: &Path, requirements: &Path) -> anyhow::Result<Tools> {
-    let wanted = std::fs::read(requirements)
-        .with_context(|| format!("cannot read {}", requirements.display()))?;
+    let wanted =
+        std::fs::read(requirements).with_context(|| format!("cannot read {}", requirements.display()))?;
     // Written last, so that an installation that was cut short is begun anew.
     let stamp = environment.join("installed.txt");
     if std::fs::read(&stamp).ok().as_deref() != Some(wanted.as_slice()) {
@@ -30,7 +30,8 @@ pub fn install(environment: &Path, requirements: &Path) -> anyhow::Result<Tools>
             "on Debian and Ubuntu `apt-get install python3-venv` gives what is missing",
         )?;
         let python = environment.join("bin/python");
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--requirement"];
+        let pip =
+            ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--requirement"];
         let arguments: Vec<&OsStr> = pip.iter().map(OsStr::new).chain([requirements.as_os_str()]).collect();
         execute(&python, &arguments, "the packages are fetched once and need the network for it")?;
         write_bytes(&Disk, &stamp, &wanted)?;
