@@ -235,12 +235,14 @@ impl<'t> Parser<'t> {
     }
 }
 
-/// `.pragma "nounroll";`: a hint to the assembler.
+/// `.pragma "nounroll";`, and `"used_bytes_mask …"`, which bytes of the next load the kernel looks at: hints to the
+/// assembler.
 pub(super) fn pragma(cursor: &mut Cursor<'_>) -> Result<()> {
     let token = cursor.peek(0);
     let name = cursor.need_quoted("a pragma in quotes")?;
-    if name != "nounroll" {
-        let (what, advice) = (format!("the pragma {name:?}"), "only \"nounroll\" is known to change nothing");
+    if name != "nounroll" && !name.starts_with("used_bytes_mask ") {
+        let advice = "only \"nounroll\" and \"used_bytes_mask\" are known to change nothing";
+        let what = format!("the pragma {name:?}");
         return Err(Fault::new(token.span, Mistake::Unsupported { what, advice }));
     }
     cursor.need(b';').map(|_| ())
