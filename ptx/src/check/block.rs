@@ -147,12 +147,8 @@ impl BlockCheck {
                 let reader = self.copies.reader(self.order.block(), addresses[lane as usize], bytes);
                 if let Some((copy, address, bytes)) = reader {
                     let thread = warp * 32 + lane;
-                    let access = Party {
-                        block: copy.block,
-                        thread,
-                        instruction: access.instruction,
-                        kind: access.kind,
-                    };
+                    let access =
+                        Party { block: copy.block, thread, instruction: access.instruction, kind: access.kind };
                     return Err(Box::new(Hazard::CopySourceOverwritten { address, bytes, copy, access }));
                 }
             }
@@ -214,11 +210,10 @@ impl BlockCheck {
             Clash::Pending { slot } => {
                 let lane = slot & 31;
                 // A copy not found is the one being issued: two of its lanes write the same bytes.
-                let copy =
-                    self.copies.find((slot & !PENDING) >> 5).map_or(
-                        Party { thread: second.thread / 32 * 32 + lane, ..second },
-                        |(warp, copy)| copy.party(self.order.block(), warp, lane),
-                    );
+                let copy = self.copies.find((slot & !PENDING) >> 5).map_or(
+                    Party { thread: second.thread / 32 * 32 + lane, ..second },
+                    |(warp, copy)| copy.party(self.order.block(), warp, lane),
+                );
                 let exited = self.order.exited(copy.thread / 32, lane);
                 Hazard::CopyNotAwaited { address, bytes, copy, access: second, exited }
             }

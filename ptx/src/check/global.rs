@@ -136,7 +136,14 @@ impl GlobalCheck {
         Ok(())
     }
 
-    fn tell(&mut self, order: &mut Order, warp: u32, mask: u32, access: &Access, addresses: &[u64; 32]) {
+    fn tell(
+        &mut self,
+        order: &mut Order,
+        warp: u32,
+        mask: u32,
+        access: &Access,
+        addresses: &[u64; 32],
+    ) {
         let strong = access.semantics != Semantics::Weak || access.kind == AccessKind::Atomic;
         if strong {
             let scope = if access.semantics == Semantics::Volatile { Scope::System } else { access.scope };

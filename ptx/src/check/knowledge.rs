@@ -96,9 +96,9 @@ pub(super) fn union(a: &Shared, b: &Shared) -> Shared {
 }
 
 fn covers(list: &[(Who, u32)], block: u32, warp: u32, lane: u32, stamp: u32) -> bool {
-    [Who::block(block), Who::warp(block, warp), Who::thread(block, warp, lane)]
-        .into_iter()
-        .any(|who| list.binary_search_by_key(&who, |entry| entry.0).is_ok_and(|at| list[at].1 >= stamp))
+    [Who::block(block), Who::warp(block, warp), Who::thread(block, warp, lane)].into_iter().any(|who| {
+        list.binary_search_by_key(&who, |entry| entry.0).is_ok_and(|at| list[at].1 >= stamp)
+    })
 }
 
 /// The larger stamp of each, without what an entry of the whole warp or block implies.
@@ -128,8 +128,7 @@ fn merge(into: &mut Vec<(Who, u32)>, other: &[(Who, u32)]) {
             }
             (Some(_), None) => return,
         };
-        let implied =
-            |by: Option<(u64, u32)>, of: u64| by.is_some_and(|(group, s)| group == of && s >= stamp);
+        let implied = |by: Option<(u64, u32)>, of: u64| by.is_some_and(|(group, s)| group == of && s >= stamp);
         if implied(block, who.block_of()) || implied(warp, who.warp_of()) {
             continue;
         }

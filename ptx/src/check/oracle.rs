@@ -14,49 +14,18 @@ const BASE: u64 = 0x7f00_0000_0ff0;
 #[derive(Clone, Debug)]
 enum Step {
     /// Lane l at `place` + l · `stride`, in units of the access.
-    Access {
-        warp: u32,
-        mask: u32,
-        access: Access,
-        shared: bool,
-        place: u32,
-        stride: u32,
-    },
-    WarpSync {
-        warp: u32,
-        mask: u32,
-    },
+    Access { warp: u32, mask: u32, access: Access, shared: bool, place: u32, stride: u32 },
+    WarpSync { warp: u32, mask: u32 },
     /// Both warps wait.
     Barrier,
     /// Some lanes wait at barrier 1 (by warp), others only arrive.
-    Partial {
-        wait: [u32; 2],
-        arrive: [u32; 2],
-    },
-    Fence {
-        warp: u32,
-        mask: u32,
-        scope: Scope,
-    },
-    Exit {
-        warp: u32,
-        mask: u32,
-    },
+    Partial { wait: [u32; 2], arrive: [u32; 2] },
+    Fence { warp: u32, mask: u32, scope: Scope },
+    Exit { warp: u32, mask: u32 },
     /// Eight bytes a lane, from `place` on.
-    Copy {
-        warp: u32,
-        mask: u32,
-        place: u32,
-    },
-    Commit {
-        warp: u32,
-        mask: u32,
-    },
-    Wait {
-        warp: u32,
-        mask: u32,
-        pending: Option<u32>,
-    },
+    Copy { warp: u32, mask: u32, place: u32 },
+    Commit { warp: u32, mask: u32 },
+    Wait { warp: u32, mask: u32, pending: Option<u32> },
 }
 
 /// Lanes that steps use: few, so that they meet.
@@ -90,13 +59,8 @@ fn access(atomics: bool) -> impl Strategy<Value = Step> {
     let kind = if atomics { 0u32..5 } else { 0..4 };
     (mask(), kind, 0u32..32, 0u32..6, any::<bool>(), 0u32..40, 0u32..4).prop_map(
         move |((warp, mask), kind, pick, size, shared, place, spread)| {
-            let kind = [
-                AccessKind::Load,
-                AccessKind::Store,
-                AccessKind::Load,
-                AccessKind::Store,
-                AccessKind::Atomic,
-            ][kind as usize];
+            let kind = [AccessKind::Load, AccessKind::Store, AccessKind::Load, AccessKind::Store, AccessKind::Atomic]
+                [kind as usize];
             let (semantics, scope) = semantics(kind, pick, atomics);
             let bytes = [1, 2, 4, 4, 8, 16][size as usize];
             let bytes = if kind == AccessKind::Atomic { bytes.clamp(4, 8) } else { bytes };
@@ -371,7 +335,8 @@ impl Oracle {
                             }
                         }
                     }
-                    let done = |group: u32| !pending.is_some_and(|pending| group + pending >= groups);
+                    let done =
+                        |group: u32| !pending.is_some_and(|pending| group + pending >= groups);
                     self.copies.retain(|copy| copy.0 != me || !done(copy.1));
                 }
             }

@@ -350,13 +350,7 @@ impl Order {
     }
 
     /// What a strong write at `scope` releases: (to the own block, to everyone). `releases`: it is a release itself.
-    pub(super) fn released(
-        &mut self,
-        warp: u32,
-        lane: u32,
-        scope: Scope,
-        releases: bool,
-    ) -> (Shared, Shared) {
+    pub(super) fn released(&mut self, warp: u32, lane: u32, scope: Scope, releases: bool) -> (Shared, Shared) {
         let earlier = self.fences.get((warp * 32 + lane) as usize);
         let (mut block, mut device) =
             earlier.map_or((None, None), |fences| (fences.block.clone(), fences.device.clone()));

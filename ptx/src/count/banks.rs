@@ -72,9 +72,7 @@ mod tests {
 
     #[test]
     fn strides_in_words_conflict_by_their_common_factor_with_thirty_two() {
-        for (stride, conflicts) in
-            [(1, 1), (2, 2), (3, 1), (4, 4), (8, 8), (16, 16), (32, 32), (33, 1), (17, 1)]
-        {
+        for (stride, conflicts) in [(1, 1), (2, 2), (3, 1), (4, 4), (8, 8), (16, 16), (32, 32), (33, 1), (17, 1)] {
             let addresses = at(|lane| lane * stride * 4);
             assert_eq!(wavefronts(u32::MAX, &addresses, 4), (conflicts, 1), "stride {stride}");
         }
