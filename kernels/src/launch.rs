@@ -36,6 +36,26 @@ pub trait Arguments: bytemuck::Pod {
     const FIELDS: &'static [Field];
 }
 
+/// Makes a parameter struct and the list of its fields. Padding has to be written out: a struct with gaps does not
+/// compile.
+macro_rules! arguments {
+    ($(#[$doc:meta])* pub struct $name:ident { $( $(#[$field_doc:meta])* pub $field:ident : $type:ty ),* $(,)? }) => {
+        $(#[$doc])*
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+        pub struct $name { $( $(#[$field_doc])* pub $field: $type, )* }
+
+        impl $crate::Arguments for $name {
+            const FIELDS: &'static [$crate::Field] = &[$( $crate::Field {
+                name: stringify!($field),
+                offset: std::mem::offset_of!($name, $field) as u32,
+                bytes: size_of::<$type>() as u32,
+            }, )*];
+        }
+    };
+}
+pub(crate) use arguments;
+
 /// Where views lie in device memory.
 pub trait Addresses {
     /// Device address of the view's first element.

@@ -1,9 +1,17 @@
 //! How is each op computed on an NVIDIA GPU, real or simulated?
 //!
 //! `cuda/*.cu` are the kernels, one op a file. Each has a launcher of the same stem here: a pure function from an op to
-//! [`Launch`]es. A driver executes launches. Read `launch.rs` first.
+//! [`Launch`]es. A [`driver`] executes launches, on a device or on the simulated GPU, and [`CudaBackend`] puts ops on a
+//! driver. What an op means is not said here (`octo-ops`), nor what a piece of PTX does (`octo-ptx`).
+//!
+//! Read `launch.rs` first, then one launcher beside its kernel.
 
+mod backend;
+pub mod driver;
+pub mod gemm;
 mod launch;
+pub mod source;
 pub mod tuning;
 
+pub use backend::CudaBackend;
 pub use launch::*;

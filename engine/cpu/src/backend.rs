@@ -2,7 +2,7 @@
 
 use crate::memory::Memory;
 use crate::ops;
-use octo_ops::{Backend, BackendError, BufferId, DType, DeviceInfo, Op, Program, SLOTS, Slot, View};
+use octo_ops::{Backend, BackendError, BufferId, DeviceInfo, Op, Program, SLOTS, Slot, View};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 /// CPU cores.
@@ -45,6 +45,10 @@ impl Backend for CpuBackend {
         let plural = if threads == 1 { "" } else { "s" };
         let isa = crate::simd::Isa::current();
         DeviceInfo { kind: "cpu", description: format!("cpu: {threads} thread{plural}, {isa:?}") }
+    }
+
+    fn supports(&self, op: &Op) -> bool {
+        check_dtypes(op).is_ok()
     }
 
     fn allocate(&mut self, name: &str, bytes: u64) -> Result<BufferId, BackendError> {
@@ -116,18 +120,14 @@ impl Backend for CpuBackend {
     }
 }
 
-/// On the CPU activations are f32; only parameters may be bf16.
+/// On the CPU activations are f32; only parameters may be bf16, and data that are made for others.
 fn check_dtypes(op: &Op) -> Result<(), BackendError> {
-    let wrong = op
-        .operands()
-        .into_iter()
-        .find(|o| o.view.dtype == DType::Bf16 && !matches!(o.name, "weight" | "bias"));
-    match wrong {
+    match op.bf16_activation().filter(|_| !matches!(op, Op::RandomFill(_))) {
         None => Ok(()),
-        Some(o) => Err(BackendError::Misuse(format!(
-            "{}: `{}` is bf16; the CPU keeps activations in f32",
-            op.name(),
-            o.name
-        ))),
+        Some(o) => Err(BackendError::Unsupported {
+            op: op.name(),
+            device: "cpu",
+            what: format!("`{}` is bf16, and the CPU keeps activations in f32", o.name),
+        }),
     }
 }

@@ -192,6 +192,7 @@ impl Net {
     }
 
     fn norm(&self, queue: &mut Queue, x: View, weight: View, y: View, rstd: View) -> Result<(), QueueError> {
-        queue.run(RmsNorm { x, weight, y, rstd, eps: self.config.rms_norm_eps })
+        let eps = self.config.rms_norm_eps;
+        queue.run(RmsNorm { x, residual: None, weight, y, sum: None, rstd, eps })
     }
 }

@@ -40,6 +40,19 @@ pub enum BackendError {
     /// The queue was used against its rules: a bug of the caller.
     #[error("queue misused: {0}")]
     Misuse(String),
+    /// The device failed, or found a fault in what it ran.
+    #[error(transparent)]
+    Device(Box<dyn std::error::Error + Send + Sync>),
+    /// The backend has no way to compute this op on these operands.
+    #[error("{op} is not computed on {device}: {what}")]
+    Unsupported {
+        /// Op name.
+        op: &'static str,
+        /// Device kind.
+        device: &'static str,
+        /// What of the op it lacks, and what runs it instead.
+        what: String,
+    },
     /// Input data broke an op at run time, e.g. a token id outside the vocabulary.
     #[error("{op}: {what}")]
     Data {
@@ -54,6 +67,9 @@ pub enum BackendError {
 pub trait Backend {
     /// The device's own words.
     fn describe(&self) -> DeviceInfo;
+    /// Whether it computes this op on these operands; [`Backend::run`] refuses the others as
+    /// [`BackendError::Unsupported`].
+    fn supports(&self, op: &Op) -> bool;
     /// A zeroed buffer, 256-byte aligned; buffers never move or go away.
     fn allocate(&mut self, name: &str, bytes: u64) -> Result<BufferId, BackendError>;
     /// Runs an op in order, or records it while capturing.

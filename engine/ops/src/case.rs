@@ -2,6 +2,7 @@
 
 use crate::{BufferId, DType, HostMemory, Op, View};
 use half::bf16;
+use std::fmt;
 
 /// One op on concrete operands.
 #[derive(Clone, Debug)]
@@ -130,6 +131,37 @@ impl CaseBuilder {
 
 fn count(shape: &[u32]) -> usize {
     shape.iter().map(|&n| n as usize).product()
+}
+
+/// Which element types meet in a case.
+#[derive(Clone, Copy)]
+pub(crate) struct Mix {
+    pub activation: DType,
+    pub weight: DType,
+}
+
+impl Mix {
+    /// What the CPU computes: f32 activations, weights of either type.
+    pub const F32: [Mix; 2] = [Mix::of(DType::F32, DType::F32), Mix::of(DType::F32, DType::Bf16)];
+    /// What a GPU computes.
+    pub const BF16: Mix = Mix::of(DType::Bf16, DType::Bf16);
+
+    /// Each mix with the shapes of a product: on a GPU rows are whole groups of 16 bytes.
+    pub fn of_products<T>([f32, bf16]: [&[T]; 2]) -> [(Mix, &[T]); 3] {
+        [(Mix::F32[0], f32), (Mix::F32[1], f32), (Mix::BF16, bf16)]
+    }
+
+    pub const fn of(activation: DType, weight: DType) -> Mix {
+        Mix { activation, weight }
+    }
+}
+
+/// The head of a case's name: the activations' type, and the weights' where it is another.
+impl fmt::Display for Mix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.activation.fmt(f)?;
+        if self.weight != self.activation { write!(f, "-{}", self.weight) } else { Ok(()) }
+    }
 }
 
 /// The numbers of tokens every op is tried with: one row, odd, and enough to fill tiles.

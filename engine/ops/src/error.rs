@@ -1,6 +1,7 @@
 //! What is wrong with an op's operands. These are bugs of the caller, never of a user's input.
 
 use crate::{DType, View};
+use std::cell::Cell;
 
 /// A broken contract of an op.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -67,10 +68,15 @@ pub const ANY: u32 = u32::MAX;
 
 /// Collects the checks of one op; each method returns at the first that fails.
 pub(crate) struct Check {
-    pub op: &'static str,
+    op: &'static str,
+    activation: Cell<Option<DType>>,
 }
 
 impl Check {
+    pub fn new(op: &'static str) -> Check {
+        Check { op, activation: Cell::new(None) }
+    }
+
     pub fn shape(&self, operand: &'static str, view: &View, want: &[u32]) -> Result<(), OpError> {
         let got = view.shape();
         let fits = got.len() == want.len() && got.iter().zip(want).all(|(g, w)| *w == ANY || g == w);
@@ -101,15 +107,19 @@ impl Check {
         self.shape(operand, view, shape)
     }
 
-    /// An activation: f32 on the CPU, bf16 on a GPU.
+    /// An activation: f32 on the CPU, bf16 on a GPU; all activations of an op are alike.
     pub fn activation(&self, operand: &'static str, view: &View, shape: &[u32]) -> Result<(), OpError> {
-        self.dtype(operand, view, &[DType::F32, DType::Bf16])?;
+        match self.activation.replace(Some(view.dtype)) {
+            None => self.dtype(operand, view, &[DType::F32, DType::Bf16])?,
+            Some(first) => self.dtype(operand, view, &[first])?,
+        }
         self.shape(operand, view, shape)
     }
 
     /// A parameter: f32 or bf16, without gaps.
     pub fn weight(&self, operand: &'static str, view: &View, shape: &[u32]) -> Result<(), OpError> {
-        self.activation(operand, view, shape)?;
+        self.dtype(operand, view, &[DType::F32, DType::Bf16])?;
+        self.shape(operand, view, shape)?;
         self.relation(view.is_contiguous(), || format!("`{operand}` has gaps between its rows"))
     }
 

@@ -7,12 +7,28 @@ use half::bf16;
 #[derive(Clone, Debug)]
 pub struct HostMemory<R> {
     buffers: Vec<Vec<R>>,
+    rounds: bool,
 }
 
 impl<R: Real> HostMemory<R> {
-    /// Memory whose buffer `i` starts as `tensors[i]`.
+    /// Memory whose buffer `i` starts as `tensors[i]`, and that keeps what is stored as it is.
     pub fn new<'a>(tensors: impl IntoIterator<Item = &'a [f64]>) -> HostMemory<R> {
-        HostMemory { buffers: tensors.into_iter().map(|t| t.iter().map(|&v| R::of(v)).collect()).collect() }
+        let buffers = tensors.into_iter().map(|t| t.iter().map(|&v| R::of(v)).collect()).collect();
+        HostMemory { buffers, rounds: false }
+    }
+
+    /// The same memory, rounding to the dtype of each view as backends do.
+    pub fn rounding(mut self) -> HostMemory<R> {
+        self.rounds = true;
+        self
+    }
+
+    /// A value as this memory would keep it in that dtype: for rounding points between an op's formulas.
+    pub(crate) fn rounded(&self, value: R, dtype: DType) -> R {
+        match dtype {
+            DType::Bf16 if self.rounds => R::of(bf16::from_f64(value.to_f64()).to_f64()),
+            _ => value,
+        }
     }
 
     /// The elements of a view, row by row without gaps.
@@ -21,17 +37,13 @@ impl<R: Real> HostMemory<R> {
         rows(view).flat_map(|row| buffer[row].iter().copied()).collect()
     }
 
-    /// Overwrites the elements of a view; in single precision each is rounded to the view's dtype.
+    /// Overwrites the elements of a view.
     pub fn store(&mut self, view: &View, values: &[R]) {
-        let buffer = &mut self.buffers[view.buffer.0 as usize];
         let width = view.row_elements();
         for (i, row) in rows(view).enumerate() {
-            for (to, &from) in buffer[row].iter_mut().zip(&values[i * width..]) {
-                *to = if R::ROUNDS && view.dtype == DType::Bf16 {
-                    R::of(bf16::from_f64(from.to_f64()).to_f64())
-                } else {
-                    from
-                };
+            for (at, &value) in row.zip(&values[i * width..]) {
+                let value = self.rounded(value, view.dtype);
+                self.buffers[view.buffer.0 as usize][at] = value;
             }
         }
     }

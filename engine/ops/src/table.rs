@@ -1,6 +1,6 @@
 //! The one table of ops: it makes each struct, `enum Op`, the conversions, names and operand lists.
 
-use crate::{HostMemory, OpError, Real, View};
+use crate::{DType, HostMemory, OpError, Real, View};
 
 /// How an op touches an operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +134,12 @@ macro_rules! ops {
                 list
             }
 
+            /// The first operand that is bf16 and no parameter.
+            pub fn bf16_activation(&self) -> Option<Operand> {
+                let parameter = |o: &Operand| matches!(o.name, "weight" | "bias");
+                self.operands().into_iter().find(|o| o.view.dtype == DType::Bf16 && !parameter(o))
+            }
+
             /// Shapes, dtypes and relations between the operands.
             pub fn check(&self) -> Result<(), OpError> {
                 match self { $( Op::$op(op) => op.check(), )* }
@@ -179,15 +185,20 @@ ops! {
         write out,
     }
 
-    /// y = x · rstd · weight with rstd = 1/√(mean(x²) + eps), per row (Zhang and Sennrich, 2019).
+    /// y = s · rstd · weight with rstd = 1/√(mean(s²) + eps), per row (Zhang and Sennrich, 2019), where s is
+    /// x, or x + residual rounded to the activations' dtype.
     RmsNorm "rms_norm" {
         /// Rows \[tokens, hidden\].
         read x,
+        /// Added to `x`, \[tokens, hidden\]; comes with `sum`.
+        opt_read residual,
         /// Gain \[hidden\].
         read weight,
         /// Rows \[tokens, hidden\].
         write y,
-        /// 1/√(mean(x²) + eps), f32 \[tokens\].
+        /// s, the stream as it goes on, \[tokens, hidden\]; comes with `residual`.
+        opt_write sum,
+        /// 1/√(mean(s²) + eps), f32 \[tokens\].
         write rstd;
         /// Added to the mean square.
         eps: f32,
@@ -254,7 +265,8 @@ ops! {
         write out,
     }
 
-    /// product = silu(gate) · up with \[gate, up\] = x · weightᵀ, rows interleaved in eights (Shazeer, 2020).
+    /// product = silu(gate) · up with \[gate, up\] = x · weightᵀ, rows interleaved in eights (Shazeer, 2020);
+    /// gate and up are rounded to the activations' dtype before.
     GateUpSwiglu "gate_up_swiglu" {
         /// \[tokens, hidden\].
         read x,
@@ -471,5 +483,19 @@ ops! {
         eps: f32,
         /// Multiplied by the learning rate.
         weight_decay: f32,
+    }
+
+    /// Random numbers in a bell shape, the same bits on every device: element e is
+    /// [`crate::philox::bell`] of the words 2·(e mod 2) and 2·(e mod 2) + 1 of block e/2 of the stream, times
+    /// scale·√3/65536 in f32, rounded to the dtype. For tests and benches at a realistic scale.
+    RandomFill "random_fill" {
+        /// f32 or bf16 of any shape, without gaps.
+        write out;
+        /// Key of the generator.
+        seed: u64,
+        /// Stream of [`crate::philox::Purpose::Fill`].
+        stream: u64,
+        /// Standard deviation.
+        scale: f32,
     }
 }

@@ -56,10 +56,31 @@ fn rms_norm() {
     let (x, weight) = (c.normal(F, &shape, 1.0), c.normal(F, &[10], 1.0));
     let (y, rstd, dy) = (c.output(F, &shape), c.output(F, &[3]), c.normal(F, &shape, 1.0));
     let (dx, dweight) = (c.output(F, &shape), c.output(F, &[10]));
-    let forward = RmsNorm { x, weight, y, rstd, eps: 1e-2 };
+    let forward = RmsNorm { x, residual: None, weight, y, sum: None, rstd, eps: 1e-2 };
     let backward =
         RmsNormBackward { dy, x, weight, rstd, dx, dweight, accumulate_dx: false, accumulate: false };
     holds(c, &[forward.into()], &[(y, dy)], &[backward.into()], &[(x, dx), (weight, dweight)]);
+}
+
+#[test]
+fn rms_norm_of_a_sum() {
+    let mut c = CaseBuilder::new();
+    let shape = [3, 10];
+    let (x, residual, weight) = (c.normal(F, &shape, 1.0), c.normal(F, &shape, 1.0), c.normal(F, &[10], 1.0));
+    let (y, sum, rstd) = (c.output(F, &shape), c.output(F, &shape), c.output(F, &[3]));
+    let dy = c.normal(F, &shape, 1.0);
+    let (dx, dweight) = (c.output(F, &shape), c.output(F, &[10]));
+    let forward = RmsNorm { x, residual: Some(residual), weight, y, sum: Some(sum), rstd, eps: 1e-2 };
+    let backward =
+        RmsNormBackward { dy, x: sum, weight, rstd, dx, dweight, accumulate_dx: false, accumulate: false };
+    // Both addends have the gradient of their sum.
+    holds(
+        c,
+        &[forward.into()],
+        &[(y, dy)],
+        &[backward.into()],
+        &[(x, dx), (residual, dx), (weight, dweight)],
+    );
 }
 
 #[test]

@@ -2,6 +2,9 @@
 
 use crate::Queue;
 use octo_cpu::CpuBackend;
+use octo_kernels::CudaBackend;
+use octo_kernels::driver::{SimConfig, SimDriver};
+use octo_ops::Backend;
 
 /// A device as recipes and `--device` name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +47,14 @@ pub enum OpenError {
         /// The environment variable that says so.
         variable: &'static str,
     },
+    /// The device is there and does not work.
+    #[error("device `{device}` cannot be used: {reason}")]
+    Device {
+        /// Its name.
+        device: &'static str,
+        /// What it said.
+        reason: String,
+    },
     /// The CPU's thread pool could not be made.
     #[error("cannot start {threads} threads: {reason}")]
     Threads {
@@ -64,25 +75,40 @@ const GPU_VARIABLES: [(&str, &[&str]); 4] = [
 
 /// Opens a device. `threads` bounds the CPU's threads; results do not depend on it.
 pub fn open(kind: DeviceKind, threads: Option<usize>) -> Result<Queue, OpenError> {
-    resolve(kind, |name| std::env::var(name).ok())?;
-    let backend = CpuBackend::new(threads)
-        .map_err(|reason| OpenError::Threads { threads: threads.unwrap_or(0), reason })?;
-    Ok(Queue::new(Box::new(backend)))
+    let backend: Box<dyn Backend> = match resolve(kind, |name| std::env::var(name).ok())? {
+        Host::Cores => Box::new(
+            CpuBackend::new(threads)
+                .map_err(|reason| OpenError::Threads { threads: threads.unwrap_or(0), reason })?,
+        ),
+        Host::Simulator => {
+            let driver = SimDriver::new(SimConfig::new(threads));
+            let backend = CudaBackend::new("sim", Box::new(driver));
+            Box::new(backend.map_err(|error| OpenError::Device { device: "sim", reason: error.to_string() })?)
+        }
+    };
+    Ok(Queue::new(backend))
 }
 
-/// Fails unless the CPU is what the user gets.
-fn resolve(kind: DeviceKind, variable: impl Fn(&str) -> Option<String>) -> Result<(), OpenError> {
+/// What computes.
+#[derive(Debug, PartialEq, Eq)]
+enum Host {
+    Cores,
+    Simulator,
+}
+
+/// Which device the user gets.
+fn resolve(kind: DeviceKind, variable: impl Fn(&str) -> Option<String>) -> Result<Host, OpenError> {
     match kind {
-        DeviceKind::Cpu => Ok(()),
+        DeviceKind::Cpu => Ok(Host::Cores),
         DeviceKind::Cuda => Err(OpenError::NotYet("cuda")),
-        DeviceKind::Sim => Err(OpenError::NotYet("sim")),
+        DeviceKind::Sim => Ok(Host::Simulator),
         DeviceKind::Auto => {
             let set = GPU_VARIABLES
                 .iter()
                 .find(|(name, nothing)| variable(name).is_some_and(|value| !nothing.contains(&value.trim())));
             match set.map(|(name, _)| *name) {
                 Some(variable) => Err(OpenError::GpuMeant { variable }),
-                None => Ok(()),
+                None => Ok(Host::Cores),
             }
         }
     }
@@ -105,10 +131,10 @@ mod tests {
             with("SLURM_GPUS_ON_NODE", "8"),
             Err(OpenError::GpuMeant { variable: "SLURM_GPUS_ON_NODE" })
         );
-        assert_eq!(with("SLURM_GPUS_ON_NODE", "0"), Ok(()));
-        assert_eq!(with("CUDA_VISIBLE_DEVICES", ""), Ok(()));
-        assert_eq!(with("CUDA_VISIBLE_DEVICES", "-1"), Ok(()));
-        assert_eq!(with("HOME", "/"), Ok(()));
+        assert_eq!(with("SLURM_GPUS_ON_NODE", "0"), Ok(Host::Cores));
+        assert_eq!(with("CUDA_VISIBLE_DEVICES", ""), Ok(Host::Cores));
+        assert_eq!(with("CUDA_VISIBLE_DEVICES", "-1"), Ok(Host::Cores));
+        assert_eq!(with("HOME", "/"), Ok(Host::Cores));
     }
 
     #[test]

@@ -44,6 +44,11 @@ impl Queue {
         self.backend.describe()
     }
 
+    /// Whether the device computes this op on operands of these types and shapes.
+    pub fn supports(&self, op: &Op) -> bool {
+        self.backend.supports(op)
+    }
+
     /// A zeroed buffer for one contiguous tensor. Only before [`Queue::seal`]: afterwards buffers would move
     /// under captured programs.
     pub fn tensor(&mut self, name: &str, dtype: DType, shape: &[u32]) -> Result<View, QueueError> {
@@ -174,7 +179,7 @@ mod tests {
         let hidden = x.shape()[1];
         let weight = q.tensor("weight", DType::F32, &[hidden])?;
         let rstd = q.tensor("rstd", DType::F32, &[x.shape()[0]])?;
-        q.run(RmsNorm { x, weight, y, rstd, eps: 1e-5 })
+        q.run(RmsNorm { x, residual: None, weight, y, sum: None, rstd, eps: 1e-5 })
     }
 
     #[test]

@@ -105,6 +105,10 @@ impl Backend for Recorder {
         DeviceInfo { kind: "plan", description: "plan: records ops, computes nothing".into() }
     }
 
+    fn supports(&self, _op: &Op) -> bool {
+        true
+    }
+
     fn allocate(&mut self, name: &str, bytes: u64) -> Result<BufferId, BackendError> {
         let mut state = self.0.state();
         state.events.push(Event::Allocate(name.into(), bytes));

@@ -17,6 +17,7 @@ mod linear_backward_weight;
 mod linear_residual;
 mod loss_sum;
 mod qkv_rope;
+mod random_fill;
 mod rms_norm;
 mod rms_norm_backward;
 mod rope_backward;
@@ -48,6 +49,7 @@ pub(crate) fn run(op: &Op, memory: &Memory) -> Result<(), BackendError> {
         Op::LossSum(op) => loss_sum::run(op, memory),
         Op::GradNorm(op) => grad_norm::run(op, memory),
         Op::AdamW(op) => adamw::run(op, memory),
+        Op::RandomFill(op) => random_fill::run(op, memory),
     }
 }
 

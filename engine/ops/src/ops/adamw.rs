@@ -3,7 +3,7 @@ use crate::*;
 
 impl Spec for AdamW {
     fn check(&self) -> Result<(), OpError> {
-        let check = Check { op: AdamW::NAME };
+        let check = Check::new(AdamW::NAME);
         let n = self.weight.elements() as u32;
         check.weight("weight", &self.weight, &[n])?;
         for (name, view) in [("grad", &self.grad), ("m", &self.m), ("v", &self.v)] {

@@ -23,7 +23,7 @@ impl Attention {
 
 impl Spec for Attention {
     fn check(&self) -> Result<(), OpError> {
-        let check = Check { op: Attention::NAME };
+        let check = Check::new(Attention::NAME);
         let tokens = self.q.shape()[0];
         let (heads, kv_heads) = self.heads();
         let d = self.head_dim;

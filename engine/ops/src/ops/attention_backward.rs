@@ -13,7 +13,7 @@ impl AttentionBackward {
 
 impl Spec for AttentionBackward {
     fn check(&self) -> Result<(), OpError> {
-        let check = Check { op: AttentionBackward::NAME };
+        let check = Check::new(AttentionBackward::NAME);
         let tokens = self.q.shape()[0];
         let (heads, kv_heads) = self.heads();
         let d = self.head_dim;

@@ -5,7 +5,7 @@ use crate::*;
 
 impl Spec for BiasBackward {
     fn check(&self) -> Result<(), OpError> {
-        let check = Check { op: BiasBackward::NAME };
+        let check = Check::new(BiasBackward::NAME);
         let [tokens, n] = matrix(&self.dy);
         check.activation("dy", &self.dy, &[tokens, n])?;
         check.tensor("dbias", &self.dbias, DType::F32, &[n])

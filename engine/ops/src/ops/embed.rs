@@ -1,10 +1,10 @@
-use crate::case::TOKENS;
+use crate::case::{Mix, TOKENS};
 use crate::error::Check;
 use crate::*;
 
 impl Spec for Embed {
     fn check(&self) -> Result<(), OpError> {
-        let check = Check { op: Embed::NAME };
+        let check = Check::new(Embed::NAME);
         let [tokens, hidden] = matrix(&self.out);
         check.tensor("ids", &self.ids, DType::U32, &[tokens])?;
         check.weight("weight", &self.weight, &[ANY, hidden])?;
@@ -24,15 +24,15 @@ impl Spec for Embed {
 
     fn cases() -> Vec<Case> {
         let mut cases = Vec::new();
-        for dtype in [DType::F32, DType::Bf16] {
+        for mix in Mix::F32 {
             for tokens in TOKENS {
                 let mut c = CaseBuilder::new();
                 let op = Embed {
                     ids: c.below(DType::U32, &[tokens], 11),
-                    weight: c.normal(dtype, &[11, 24], 1.0),
+                    weight: c.normal(mix.weight, &[11, 24], 1.0),
                     out: c.output(DType::F32, &[tokens, 24]),
                 };
-                cases.push(c.finish(format!("{dtype}/{tokens}x24"), op));
+                cases.push(c.finish(format!("{mix}/{tokens}x24"), op));
             }
         }
         cases

@@ -5,7 +5,7 @@ use crate::*;
 
 impl Spec for EmbedBackward {
     fn check(&self) -> Result<(), OpError> {
-        let check = Check { op: EmbedBackward::NAME };
+        let check = Check::new(EmbedBackward::NAME);
         let [tokens, hidden] = matrix(&self.dx);
         check.tensor("ids", &self.ids, DType::U32, &[tokens])?;
         check.activation("dx", &self.dx, &[tokens, hidden])?;

@@ -1,4 +1,4 @@
-use crate::case::TOKENS;
+use crate::case::{Mix, TOKENS};
 use crate::error::Check;
 use crate::real::matmul_nt;
 use crate::*;
@@ -18,7 +18,7 @@ pub(crate) fn sigmoid<R: Real>(x: R) -> R {
 
 impl Spec for GateUpSwiglu {
     fn check(&self) -> Result<(), OpError> {
-        let check = Check { op: GateUpSwiglu::NAME };
+        let check = Check::new(GateUpSwiglu::NAME);
         let ([tokens, hidden], [_, ffn]) = (matrix(&self.x), matrix(&self.product));
         check.activation("x", &self.x, &[tokens, hidden])?;
         check.activation("product", &self.product, &[tokens, ffn])?;
@@ -30,7 +30,8 @@ impl Spec for GateUpSwiglu {
     }
 
     fn reference<R: Real>(&self, memory: &mut HostMemory<R>) {
-        let gate_up = matmul_nt(&memory.load(&self.x), &memory.load(&self.weight), self.x.row_elements());
+        let mut gate_up = matmul_nt(&memory.load(&self.x), &memory.load(&self.weight), self.x.row_elements());
+        gate_up.iter_mut().for_each(|v| *v = memory.rounded(*v, self.x.dtype));
         let ffn = self.product.row_elements();
         let product: Vec<R> = gate_up
             .chunks_exact(2 * ffn)
@@ -53,17 +54,20 @@ impl Spec for GateUpSwiglu {
 
     fn cases() -> Vec<Case> {
         let mut cases = Vec::new();
-        for dtype in [DType::F32, DType::Bf16] {
+        for (mix, shapes) in Mix::of_products([
+            &[(24, 8, true), (40, 72, false), (300, 40, true)],
+            &[(24, 8, true), (40, 72, false), (304, 136, true)],
+        ]) {
             for tokens in TOKENS {
-                for (hidden, ffn, keep) in [(24, 8, true), (40, 72, false), (300, 40, true)] {
+                for &(hidden, ffn, keep) in shapes {
                     let mut c = CaseBuilder::new();
                     let op = GateUpSwiglu {
-                        x: c.normal(DType::F32, &[tokens, hidden], 1.0),
-                        weight: c.normal(dtype, &[2 * ffn, hidden], 0.4),
-                        product: c.output(DType::F32, &[tokens, ffn]),
-                        gate_up: keep.then(|| c.output(DType::F32, &[tokens, 2 * ffn])),
+                        x: c.normal(mix.activation, &[tokens, hidden], 1.0),
+                        weight: c.normal(mix.weight, &[2 * ffn, hidden], 0.4),
+                        product: c.output(mix.activation, &[tokens, ffn]),
+                        gate_up: keep.then(|| c.output(mix.activation, &[tokens, 2 * ffn])),
                     };
-                    cases.push(c.finish(format!("{dtype}/{tokens}x{ffn}x{hidden}"), op));
+                    cases.push(c.finish(format!("{mix}/{tokens}x{ffn}x{hidden}"), op));
                 }
             }
         }

@@ -3,7 +3,7 @@ use crate::*;
 
 impl Spec for GradNorm {
     fn check(&self) -> Result<(), OpError> {
-        let check = Check { op: GradNorm::NAME };
+        let check = Check::new(GradNorm::NAME);
         check.dtype("grad", &self.grad, &[DType::F32])?;
         check.relation(self.grad.is_contiguous(), || "`grad` has gaps between its rows".into())?;
         check.tensor("step_block", &self.step_block, DType::F32, &[StepBlock::WORDS])?;

@@ -1,4 +1,4 @@
-use crate::case::TOKENS;
+use crate::case::{Mix, TOKENS};
 use crate::error::Check;
 use crate::real::matmul_nt;
 use crate::*;
@@ -15,7 +15,7 @@ pub(crate) fn log_sum_exp<R: Real>(row: &[R]) -> R {
 
 impl Spec for HeadLogprob {
     fn check(&self) -> Result<(), OpError> {
-        let check = Check { op: HeadLogprob::NAME };
+        let check = Check::new(HeadLogprob::NAME);
         let ([tokens, hidden], [vocab, _]) = (matrix(&self.hidden), matrix(&self.weight));
         check.activation("hidden", &self.hidden, &[tokens, hidden])?;
         check.weight("weight", &self.weight, &[vocab, hidden])?;
@@ -40,18 +40,18 @@ impl Spec for HeadLogprob {
 
     fn cases() -> Vec<Case> {
         let mut cases = Vec::new();
-        for dtype in [DType::F32, DType::Bf16] {
+        for mix in Mix::F32 {
             for tokens in TOKENS {
                 for vocab in [13u32, 700] {
                     let mut c = CaseBuilder::new();
                     let labels = (0..tokens).map(|t| f64::from((t * 5) % (vocab + 1)) - 1.0);
                     let op = HeadLogprob {
                         hidden: c.normal(DType::F32, &[tokens, 40], 1.0),
-                        weight: c.normal(dtype, &[vocab, 40], 0.5),
+                        weight: c.normal(mix.weight, &[vocab, 40], 0.5),
                         labels: c.values(DType::I32, &[tokens], labels),
                         logprob: c.output(DType::F32, &[tokens]),
                     };
-                    cases.push(c.finish(format!("{dtype}/{tokens}x{vocab}"), op));
+                    cases.push(c.finish(format!("{mix}/{tokens}x{vocab}"), op));
                 }
             }
         }

@@ -1,13 +1,13 @@
 use super::head_logprob::log_sum_exp;
 use super::store_or_add;
-use crate::case::TOKENS;
+use crate::case::{Mix, TOKENS};
 use crate::error::Check;
 use crate::real::{matmul_nn, matmul_nt, matmul_tn_add};
 use crate::*;
 
 impl Spec for HeadLoss {
     fn check(&self) -> Result<(), OpError> {
-        let check = Check { op: HeadLoss::NAME };
+        let check = Check::new(HeadLoss::NAME);
         let ([tokens, hidden], [vocab, _]) = (matrix(&self.hidden), matrix(&self.weight));
         check.activation("hidden", &self.hidden, &[tokens, hidden])?;
         check.weight("weight", &self.weight, &[vocab, hidden])?;
@@ -48,14 +48,14 @@ impl Spec for HeadLoss {
 
     fn cases() -> Vec<Case> {
         let mut cases = Vec::new();
-        for dtype in [DType::F32, DType::Bf16] {
+        for mix in Mix::F32 {
             for tokens in TOKENS {
                 for (vocab, accumulate) in [(13u32, false), (700, true)] {
                     let mut c = CaseBuilder::new();
                     let labels = (0..tokens).map(|t| f64::from((t * 5) % (vocab + 1)) - 1.0);
                     let op = HeadLoss {
                         hidden: c.normal(DType::F32, &[tokens, 40], 1.0),
-                        weight: c.normal(dtype, &[vocab, 40], 0.5),
+                        weight: c.normal(mix.weight, &[vocab, 40], 0.5),
                         labels: c.values(DType::I32, &[tokens], labels),
                         step_block: c.values(
                             DType::F32,
@@ -67,7 +67,7 @@ impl Spec for HeadLoss {
                         dweight: c.normal(DType::F32, &[vocab, 40], 0.1),
                         accumulate,
                     };
-                    cases.push(c.finish(format!("{dtype}/{tokens}x{vocab}-accumulate_{accumulate}"), op));
+                    cases.push(c.finish(format!("{mix}/{tokens}x{vocab}-accumulate_{accumulate}"), op));
                 }
             }
         }

@@ -1,11 +1,12 @@
 use super::head_logprob::log_sum_exp;
+use crate::case::Mix;
 use crate::error::Check;
 use crate::real::matmul_nt;
 use crate::*;
 
 impl Spec for HeadSample {
     fn check(&self) -> Result<(), OpError> {
-        let check = Check { op: HeadSample::NAME };
+        let check = Check::new(HeadSample::NAME);
         let ([rows, hidden], [vocab, _]) = (matrix(&self.hidden), matrix(&self.weight));
         check.activation("hidden", &self.hidden, &[rows, hidden])?;
         check.weight("weight", &self.weight, &[vocab, hidden])?;
@@ -56,7 +57,7 @@ impl Spec for HeadSample {
             ("greedy", SamplingRow { temperature: 0.0, ..plain }),
             ("cut", SamplingRow { temperature: 0.7, top_k: 20, top_p: 0.9, min_p: 0.02, ..plain }),
         ];
-        for dtype in [DType::F32, DType::Bf16] {
+        for mix in Mix::F32 {
             for (name, policy) in policies {
                 for (rows, vocab) in [(1u32, 13u32), (9, 700)] {
                     let mut c = CaseBuilder::new();
@@ -69,13 +70,13 @@ impl Spec for HeadSample {
                         .collect();
                     let op = HeadSample {
                         hidden: c.normal(DType::F32, &[rows, 40], 1.0),
-                        weight: c.normal(dtype, &[vocab, 40], 0.5),
+                        weight: c.normal(mix.weight, &[vocab, 40], 0.5),
                         sampling: c.values(DType::U32, &[rows, SamplingRow::WORDS], words),
                         tokens: c.output(DType::U32, &[rows]),
                         logprob_raw: c.output(DType::F32, &[rows]),
                         logprob_sampled: c.output(DType::F32, &[rows]),
                     };
-                    cases.push(c.finish(format!("{dtype}/{rows}x{vocab}-{name}"), op));
+                    cases.push(c.finish(format!("{mix}/{rows}x{vocab}-{name}"), op));
                 }
             }
         }

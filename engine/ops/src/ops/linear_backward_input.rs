@@ -1,11 +1,11 @@
-use crate::case::TOKENS;
+use crate::case::{Mix, TOKENS};
 use crate::error::Check;
 use crate::real::matmul_nn;
 use crate::*;
 
 impl Spec for LinearBackwardInput {
     fn check(&self) -> Result<(), OpError> {
-        let check = Check { op: LinearBackwardInput::NAME };
+        let check = Check::new(LinearBackwardInput::NAME);
         let ([tokens, n], [_, k]) = (matrix(&self.dy), matrix(&self.weight));
         check.activation("dy", &self.dy, &[tokens, n])?;
         check.weight("weight", &self.weight, &[n, k])?;
@@ -24,16 +24,16 @@ impl Spec for LinearBackwardInput {
 
     fn cases() -> Vec<Case> {
         let mut cases = Vec::new();
-        for dtype in [DType::F32, DType::Bf16] {
+        for (mix, shapes) in Mix::of_products([&[(17, 24), (300, 72)], &[(16, 24), (304, 72), (96, 264)]]) {
             for tokens in TOKENS {
-                for (n, k) in [(17, 24), (300, 72)] {
+                for &(n, k) in shapes {
                     let mut c = CaseBuilder::new();
                     let op = LinearBackwardInput {
-                        dy: c.hard(DType::F32, &[tokens, n]),
-                        weight: c.normal(dtype, &[n, k], 0.2),
-                        dx: c.output(DType::F32, &[tokens, k]),
+                        dy: c.hard(mix.activation, &[tokens, n]),
+                        weight: c.normal(mix.weight, &[n, k], 0.2),
+                        dx: c.output(mix.activation, &[tokens, k]),
                     };
-                    cases.push(c.finish(format!("{dtype}/{tokens}x{n}x{k}"), op));
+                    cases.push(c.finish(format!("{mix}/{tokens}x{n}x{k}"), op));
                 }
             }
         }

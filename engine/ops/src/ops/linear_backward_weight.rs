@@ -5,7 +5,7 @@ use crate::*;
 
 impl Spec for LinearBackwardWeight {
     fn check(&self) -> Result<(), OpError> {
-        let check = Check { op: LinearBackwardWeight::NAME };
+        let check = Check::new(LinearBackwardWeight::NAME);
         let ([tokens, n], [_, k]) = (matrix(&self.dy), matrix(&self.x));
         check.activation("dy", &self.dy, &[tokens, n])?;
         check.activation("x", &self.x, &[tokens, k])?;
@@ -25,16 +25,21 @@ impl Spec for LinearBackwardWeight {
 
     fn cases() -> Vec<Case> {
         let mut cases = Vec::new();
-        for tokens in [1, 7, 600] {
-            for (n, k, accumulate) in [(17, 24, false), (40, 72, true)] {
-                let mut c = CaseBuilder::new();
-                let op = LinearBackwardWeight {
-                    dy: c.normal(DType::F32, &[tokens, n], 1.0),
-                    x: c.hard(DType::F32, &[tokens, k]),
-                    dweight: c.normal(DType::F32, &[n, k], 1.0),
-                    accumulate,
-                };
-                cases.push(c.finish(format!("f32/{tokens}x{n}x{k}-accumulate_{accumulate}"), op));
+        for (dtype, shapes) in [
+            (DType::F32, [(17, 24, false), (40, 72, true)].as_slice()),
+            (DType::Bf16, &[(16, 24, false), (40, 72, true), (264, 136, true)]),
+        ] {
+            for tokens in [1, 7, 600] {
+                for &(n, k, accumulate) in shapes {
+                    let mut c = CaseBuilder::new();
+                    let op = LinearBackwardWeight {
+                        dy: c.normal(dtype, &[tokens, n], 1.0),
+                        x: c.hard(dtype, &[tokens, k]),
+                        dweight: c.normal(DType::F32, &[n, k], 1.0),
+                        accumulate,
+                    };
+                    cases.push(c.finish(format!("{dtype}/{tokens}x{n}x{k}-accumulate_{accumulate}"), op));
+                }
             }
         }
         cases

@@ -1,11 +1,11 @@
-use crate::case::TOKENS;
+use crate::case::{Mix, TOKENS};
 use crate::error::Check;
 use crate::real::matmul_nt;
 use crate::*;
 
 impl Spec for LinearResidual {
     fn check(&self) -> Result<(), OpError> {
-        let check = Check { op: LinearResidual::NAME };
+        let check = Check::new(LinearResidual::NAME);
         let ([tokens, k], [hidden, _]) = (matrix(&self.x), matrix(&self.weight));
         check.activation("x", &self.x, &[tokens, k])?;
         check.weight("weight", &self.weight, &[hidden, k])?;
@@ -25,17 +25,17 @@ impl Spec for LinearResidual {
 
     fn cases() -> Vec<Case> {
         let mut cases = Vec::new();
-        for dtype in [DType::F32, DType::Bf16] {
+        for (mix, shapes) in Mix::of_products([&[(24, 17), (600, 72)], &[(24, 17), (600, 72), (96, 264)]]) {
             for tokens in TOKENS {
-                for (k, hidden) in [(24, 17), (600, 72)] {
+                for &(k, hidden) in shapes {
                     let mut c = CaseBuilder::new();
                     let op = LinearResidual {
-                        x: c.hard(DType::F32, &[tokens, k]),
-                        weight: c.normal(dtype, &[hidden, k], 0.2),
-                        residual: c.normal(DType::F32, &[tokens, hidden], 1.0),
-                        out: c.output(DType::F32, &[tokens, hidden]),
+                        x: c.hard(mix.activation, &[tokens, k]),
+                        weight: c.normal(mix.weight, &[hidden, k], 0.2),
+                        residual: c.normal(mix.activation, &[tokens, hidden], 1.0),
+                        out: c.output(mix.activation, &[tokens, hidden]),
                     };
-                    cases.push(c.finish(format!("{dtype}/{tokens}x{hidden}x{k}"), op));
+                    cases.push(c.finish(format!("{mix}/{tokens}x{hidden}x{k}"), op));
                 }
             }
         }

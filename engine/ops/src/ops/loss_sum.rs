@@ -3,7 +3,7 @@ use crate::*;
 
 impl Spec for LossSum {
     fn check(&self) -> Result<(), OpError> {
-        let check = Check { op: LossSum::NAME };
+        let check = Check::new(LossSum::NAME);
         check.tensor("loss", &self.loss, DType::F32, &[ANY])?;
         check.tensor("result", &self.result, DType::F32, &[StepResult::WORDS])
     }

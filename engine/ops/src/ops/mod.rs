@@ -16,6 +16,7 @@ mod linear_backward_weight;
 mod linear_residual;
 mod loss_sum;
 mod qkv_rope;
+mod random_fill;
 mod rms_norm;
 mod rms_norm_backward;
 mod rope_backward;

@@ -1,3 +1,4 @@
+use crate::case::Mix;
 use crate::error::Check;
 use crate::real::matmul_nt;
 use crate::*;
@@ -29,7 +30,7 @@ pub(crate) fn rotate<R: Real>(head: &mut [R], cos_sin: &[R], sign: R) {
 
 impl Spec for QkvRope {
     fn check(&self) -> Result<(), OpError> {
-        let check = Check { op: QkvRope::NAME };
+        let check = Check::new(QkvRope::NAME);
         let [tokens, hidden] = matrix(&self.x);
         let head_dim = self.head_dim() as u32;
         check.activation("x", &self.x, &[tokens, hidden])?;
@@ -109,7 +110,7 @@ impl Spec for QkvRope {
 
     fn cases() -> Vec<Case> {
         let mut cases = Vec::new();
-        for dtype in [DType::F32, DType::Bf16] {
+        for mix in Mix::F32 {
             for tokens in crate::case::TOKENS {
                 for (heads, kv_heads, head_dim, bias, paged) in
                     [(3u32, 1u32, 8u32, false, false), (4, 2, 16, true, false), (4, 2, 16, true, true)]
@@ -124,8 +125,8 @@ impl Spec for QkvRope {
                     let kv: &[u32] = if paged { &pages } else { &[tokens, kv_heads * head_dim] };
                     let op = QkvRope {
                         x: c.normal(DType::F32, &[tokens, hidden], 1.0),
-                        weight: c.normal(dtype, &[rows, hidden], 0.2),
-                        bias: bias.then(|| c.normal(dtype, &[rows], 0.5)),
+                        weight: c.normal(mix.weight, &[rows, hidden], 0.2),
+                        bias: bias.then(|| c.normal(mix.weight, &[rows], 0.5)),
                         rope: c.values(DType::F32, &[100, head_dim], rope),
                         positions: c.below(DType::U32, &[tokens], 100),
                         slots: paged.then(|| c.values(DType::U32, &[tokens], slots)),
@@ -134,8 +135,7 @@ impl Spec for QkvRope {
                         v: c.output(DType::F32, kv),
                     };
                     let kind = if paged { "-paged" } else { "" };
-                    cases
-                        .push(c.finish(format!("{dtype}/{tokens}x{heads}h{kv_heads}kv{head_dim}{kind}"), op));
+                    cases.push(c.finish(format!("{mix}/{tokens}x{heads}h{kv_heads}kv{head_dim}{kind}"), op));
                 }
             }
         }

@@ -1,20 +1,32 @@
-use crate::case::TOKENS;
+use crate::case::{Mix, TOKENS};
 use crate::error::Check;
 use crate::real::dot;
 use crate::*;
 
 impl Spec for RmsNorm {
     fn check(&self) -> Result<(), OpError> {
-        let check = Check { op: RmsNorm::NAME };
+        let check = Check::new(RmsNorm::NAME);
         let [tokens, hidden] = matrix(&self.x);
         check.activation("x", &self.x, &[tokens, hidden])?;
+        check.relation(self.residual.is_some() == self.sum.is_some(), || {
+            "residual and sum come together".into()
+        })?;
+        for (name, view) in [("residual", &self.residual), ("sum", &self.sum)] {
+            view.iter().try_for_each(|view| check.activation(name, view, &[tokens, hidden]))?;
+        }
         check.weight("weight", &self.weight, &[hidden])?;
         check.activation("y", &self.y, &[tokens, hidden])?;
         check.tensor("rstd", &self.rstd, DType::F32, &[tokens])
     }
 
     fn reference<R: Real>(&self, memory: &mut HostMemory<R>) {
-        let (x, weight) = (memory.load(&self.x), memory.load(&self.weight));
+        let (mut x, weight) = (memory.load(&self.x), memory.load(&self.weight));
+        if let (Some(residual), Some(sum)) = (&self.residual, &self.sum) {
+            for (s, r) in x.iter_mut().zip(memory.load(residual)) {
+                *s = memory.rounded(*s + r, sum.dtype);
+            }
+            memory.store(sum, &x);
+        }
         let (mut y, mut rstd) = (Vec::with_capacity(x.len()), Vec::new());
         for row in x.chunks_exact(weight.len()) {
             let mean_square = dot(row, row) / R::of(row.len() as f64);
@@ -28,19 +40,32 @@ impl Spec for RmsNorm {
 
     fn cases() -> Vec<Case> {
         let mut cases = Vec::new();
-        for dtype in [DType::F32, DType::Bf16] {
+        for mix in Mix::F32.into_iter().chain([Mix::BF16, Mix::of(DType::Bf16, DType::F32)]) {
             for tokens in TOKENS {
-                for (hidden, hard) in [(24, false), (129, true)] {
-                    let mut c = CaseBuilder::new();
-                    let shape = [tokens, hidden];
-                    let op = RmsNorm {
-                        x: if hard { c.hard(DType::F32, &shape) } else { c.normal(DType::F32, &shape, 1.0) },
-                        weight: c.normal(dtype, &[hidden], 1.0),
-                        y: c.output(DType::F32, &shape),
-                        rstd: c.output(DType::F32, &[tokens]),
-                        eps: 1e-5,
-                    };
-                    cases.push(c.finish(format!("{dtype}/{tokens}x{hidden}"), op));
+                // The last two are wider than what one warp and one block can hold at once.
+                for (hidden, hard) in [(24, false), (129, true), (1024, false), (8200, true)] {
+                    if hidden > 1000 && (tokens != 7 || mix.activation == DType::F32) {
+                        continue;
+                    }
+                    for fused in [false, true] {
+                        let mut c = CaseBuilder::new();
+                        let shape = [tokens, hidden];
+                        let input = |c: &mut CaseBuilder| match hard {
+                            true => c.hard(mix.activation, &shape),
+                            false => c.normal(mix.activation, &shape, 1.0),
+                        };
+                        let op = RmsNorm {
+                            x: input(&mut c),
+                            residual: fused.then(|| input(&mut c)),
+                            weight: c.normal(mix.weight, &[hidden], 1.0),
+                            y: c.output(mix.activation, &shape),
+                            sum: fused.then(|| c.output(mix.activation, &shape)),
+                            rstd: c.output(DType::F32, &[tokens]),
+                            eps: 1e-5,
+                        };
+                        let kind = if fused { "-residual" } else { "" };
+                        cases.push(c.finish(format!("{mix}/{tokens}x{hidden}{kind}"), op));
+                    }
                 }
             }
         }

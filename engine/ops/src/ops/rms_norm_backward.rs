@@ -1,11 +1,11 @@
 use super::store_or_add;
-use crate::case::TOKENS;
+use crate::case::{Mix, TOKENS};
 use crate::error::Check;
 use crate::*;
 
 impl Spec for RmsNormBackward {
     fn check(&self) -> Result<(), OpError> {
-        let check = Check { op: RmsNormBackward::NAME };
+        let check = Check::new(RmsNormBackward::NAME);
         let [tokens, hidden] = matrix(&self.dy);
         check.activation("dy", &self.dy, &[tokens, hidden])?;
         check.activation("x", &self.x, &[tokens, hidden])?;
@@ -36,7 +36,7 @@ impl Spec for RmsNormBackward {
 
     fn cases() -> Vec<Case> {
         let mut cases = Vec::new();
-        for dtype in [DType::F32, DType::Bf16] {
+        for mix in Mix::F32 {
             for tokens in TOKENS {
                 for accumulate in [false, true] {
                     let mut c = CaseBuilder::new();
@@ -45,14 +45,14 @@ impl Spec for RmsNormBackward {
                     let op = RmsNormBackward {
                         dy: c.normal(DType::F32, &shape, 1.0),
                         x: c.normal(DType::F32, &shape, 1.0),
-                        weight: c.normal(dtype, &[72], 1.0),
+                        weight: c.normal(mix.weight, &[72], 1.0),
                         rstd: c.values(DType::F32, &[tokens], rstd),
                         dx: c.normal(DType::F32, &shape, 1.0),
                         dweight: c.normal(DType::F32, &[72], 1.0),
                         accumulate_dx: accumulate,
                         accumulate,
                     };
-                    cases.push(c.finish(format!("{dtype}/{tokens}x72-accumulate_{accumulate}"), op));
+                    cases.push(c.finish(format!("{mix}/{tokens}x72-accumulate_{accumulate}"), op));
                 }
             }
         }

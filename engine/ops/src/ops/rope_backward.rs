@@ -5,7 +5,7 @@ use crate::*;
 
 impl Spec for RopeBackward {
     fn check(&self) -> Result<(), OpError> {
-        let check = Check { op: RopeBackward::NAME };
+        let check = Check::new(RopeBackward::NAME);
         let head_dim = self.rope.row_elements() as u32;
         let [tokens, columns] = matrix(&self.dqk);
         check.tensor("rope", &self.rope, DType::F32, &[ANY, head_dim])?;

@@ -5,7 +5,7 @@ use crate::*;
 
 impl Spec for SwigluBackward {
     fn check(&self) -> Result<(), OpError> {
-        let check = Check { op: SwigluBackward::NAME };
+        let check = Check::new(SwigluBackward::NAME);
         let [tokens, ffn] = matrix(&self.dproduct);
         check.activation("dproduct", &self.dproduct, &[tokens, ffn])?;
         check.relation(ffn.is_multiple_of(INTERLEAVE as u32), || {
@@ -30,16 +30,19 @@ impl Spec for SwigluBackward {
     }
 
     fn cases() -> Vec<Case> {
-        TOKENS
-            .into_iter()
-            .map(|tokens| {
-                let mut c = CaseBuilder::new();
-                let op = SwigluBackward {
-                    dproduct: c.normal(DType::F32, &[tokens, 40], 1.0),
-                    gate_up: c.normal(DType::F32, &[tokens, 80], 3.0),
-                };
-                c.finish(format!("f32/{tokens}x40"), op)
-            })
-            .collect()
+        let mut cases = Vec::new();
+        for (dtype, widths) in [(DType::F32, [40].as_slice()), (DType::Bf16, &[8, 40, 1000])] {
+            for tokens in TOKENS {
+                for &ffn in widths {
+                    let mut c = CaseBuilder::new();
+                    let op = SwigluBackward {
+                        dproduct: c.normal(dtype, &[tokens, ffn], 1.0),
+                        gate_up: c.normal(dtype, &[tokens, 2 * ffn], 3.0),
+                    };
+                    cases.push(c.finish(format!("{dtype}/{tokens}x{ffn}"), op));
+                }
+            }
+        }
+        cases
     }
 }

@@ -1,0 +1,181 @@
+//! Random shapes, types and places of operands on the simulated GPU: an op is refused as unsupported, or it runs
+//! without a fault and gives what the reference says, gaps between rows untouched.
+#![allow(clippy::expect_used)]
+
+use octo_ops::*;
+use octo_proof::{Failure, check};
+use octo_queue::{DeviceKind, Queue, QueueError, open};
+use proptest::prelude::*;
+
+/// Where an operand lies: elements before it, and elements between its rows.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    before: u32,
+    gap: u32,
+}
+
+#[derive(Clone, Debug)]
+struct Choice {
+    dtypes: Vec<DType>,
+    places: Vec<Place>,
+    extents: [u32; 3],
+    flag: bool,
+}
+
+fn place() -> impl Strategy<Value = Place> {
+    let odd = || prop_oneof![6 => Just(0u32), 2 => Just(8), 1 => 1..20u32];
+    (odd(), odd()).prop_map(|(before, gap)| Place { before, gap })
+}
+
+fn choice() -> impl Strategy<Value = Choice> {
+    let dtype = prop_oneof![5 => Just(DType::Bf16), 1 => Just(DType::F32)];
+    let extent = || prop_oneof![3 => (1..20u32).prop_map(|n| 8 * n), 2 => 1..100u32];
+    (
+        prop::collection::vec(dtype, 6),
+        prop::collection::vec(place(), 6),
+        [extent(), extent(), extent()],
+        any::<bool>(),
+    )
+        .prop_map(|(dtypes, places, extents, flag)| Choice { dtypes, places, extents, flag })
+}
+
+/// Hands out operands as a choice places them.
+struct Operands {
+    builder: CaseBuilder,
+    choice: Choice,
+    used: usize,
+}
+
+impl Operands {
+    fn of(choice: &Choice) -> Operands {
+        Operands { builder: CaseBuilder::new(), choice: choice.clone(), used: 0 }
+    }
+
+    /// A matrix of the next type; or of the first, as most activations of an op are.
+    fn matrix(&mut self, dtype: DType, rows: u32, columns: u32) -> View {
+        let Place { before, gap } = self.choice.places[self.used % 6];
+        self.used += 1;
+        let stride = columns + gap;
+        let all = self.builder.normal(dtype, &[before + rows * stride], 1.0);
+        View::new(all.buffer, u64::from(before) * dtype.bytes(), dtype, &[rows, columns])
+            .with_row_stride(stride)
+    }
+
+    fn vector(&mut self, dtype: DType, elements: u32) -> View {
+        let Place { before, .. } = self.choice.places[self.used % 6];
+        self.used += 1;
+        let all = self.builder.normal(dtype, &[before + elements], 1.0);
+        View::new(all.buffer, u64::from(before) * dtype.bytes(), dtype, &[elements])
+    }
+
+    fn case(self, op: impl Into<Op>) -> Case {
+        self.builder.finish("random", op)
+    }
+}
+
+fn case(kind: u32, choice: &Choice) -> Case {
+    let mut o = Operands::of(choice);
+    let (act, weight) = (choice.dtypes[0], choice.dtypes[1]);
+    let [m, n, k] = choice.extents;
+    match kind {
+        0 => {
+            let fused = choice.flag;
+            let op = RmsNorm {
+                x: o.matrix(act, m, n),
+                residual: fused.then(|| o.matrix(act, m, n)),
+                weight: o.vector(weight, n),
+                y: o.matrix(act, m, n),
+                sum: fused.then(|| o.matrix(act, m, n)),
+                rstd: o.vector(DType::F32, m),
+                eps: 1e-5,
+            };
+            o.case(op)
+        }
+        1 => {
+            let op = SwigluBackward { dproduct: o.matrix(act, m, n), gate_up: o.matrix(act, m, 2 * n) };
+            o.case(op)
+        }
+        2 => {
+            let op = GateUpSwiglu {
+                x: o.matrix(act, m, k),
+                weight: o.matrix(weight, 2 * n, k),
+                product: o.matrix(act, m, n),
+                gate_up: choice.flag.then(|| o.matrix(act, m, 2 * n)),
+            };
+            o.case(op)
+        }
+        3 => {
+            let op = LinearResidual {
+                x: o.matrix(act, m, k),
+                weight: o.matrix(weight, n, k),
+                residual: o.matrix(act, m, n),
+                out: o.matrix(act, m, n),
+            };
+            o.case(op)
+        }
+        4 => {
+            let op = LinearBackwardInput {
+                dy: o.matrix(act, m, n),
+                weight: o.matrix(weight, n, k),
+                dx: o.matrix(act, m, k),
+            };
+            o.case(op)
+        }
+        5 => {
+            let op = LinearBackwardWeight {
+                dy: o.matrix(act, m, n),
+                x: o.matrix(act, m, k),
+                dweight: o.matrix(DType::F32, n, k),
+                accumulate: choice.flag,
+            };
+            o.case(op)
+        }
+        6 => {
+            let elements = m * n;
+            let op = AdamW {
+                weight: o.vector(weight, elements),
+                remainder: (weight == DType::Bf16).then(|| {
+                    let values = (0..elements).map(|i| f64::from(i % 65536) - 32768.0);
+                    o.builder.values(DType::I16, &[elements], values)
+                }),
+                grad: o.vector(DType::F32, elements),
+                m: o.vector(DType::F32, elements),
+                v: o.builder.values(DType::F32, &[elements], (0..elements).map(|i| f64::from(i % 9) * 0.01)),
+                step_block: o.builder.values(DType::F32, &[StepBlock::WORDS], [0.01, 0.19, 0.0975, 1.0, 0.0]),
+                result: o.builder.values(DType::F32, &[StepResult::WORDS], [1.0, 2.0, 0.5, 0.0]),
+                beta1: 0.9,
+                beta2: 0.95,
+                eps: 1e-8,
+                weight_decay: 0.1,
+            };
+            o.case(op)
+        }
+        _ => {
+            let op = RandomFill { out: o.vector(act, m * n), seed: 5, stream: u64::from(k), scale: 0.5 };
+            o.case(op)
+        }
+    }
+}
+
+fn sim() -> Queue {
+    open(DeviceKind::Sim, Some(1)).expect("the simulated GPU opens")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn an_op_is_refused_or_right(kind in 0..8u32, choice in choice()) {
+        let case = case(kind, &choice);
+        // What breaks the op's own contract never reaches a backend.
+        prop_assume!(case.op.check().is_ok());
+        let supported = sim().supports(&case.op);
+        match check(&case, sim) {
+            Ok(()) => prop_assert!(supported, "{:?} ran although it is said to be unsupported", case.op),
+            Err(Failure::Queue(QueueError::Backend(BackendError::Unsupported { .. }))) => {
+                prop_assert!(!supported, "{:?} was refused although it is said to be supported", case.op);
+            }
+            Err(error) => prop_assert!(false, "{:?}: {error}", case.op),
+        }
+    }
+}

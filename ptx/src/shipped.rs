@@ -1,0 +1,37 @@
+//! The PTX that ships, embedded. Written by `cargo xtask ptx`; do not edit.
+
+/// A PTX module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shipped {
+    /// Its file's stem.
+    pub name: &'static str,
+    /// Its text; the first line says what it was compiled from.
+    pub text: &'static str,
+}
+
+macro_rules! shipped {
+    ($folder:literal { $($name:literal)* }) => {
+        &[$(Shipped { name: $name, text: include_str!(concat!("../", $folder, "/", $name, ".ptx")) }),*]
+    };
+}
+
+/// Modules for compute capability 8.0 and higher, sorted by name.
+#[rustfmt::skip]
+pub static SM_80: &[Shipped] = shipped! { "sm_80" {
+    "gate_up_swiglu_sm80_nt_128x128x32_s4"
+    "gate_up_swiglu_sm80_nt_128x256x32_s4"
+    "gate_up_swiglu_sm80_nt_16x64x64_s6"
+    "gate_up_swiglu_sm80_nt_64x64x64_s4"
+    "linear_backward_input_sm80_nn_128x128x32_s4"
+    "linear_backward_input_sm80_nn_128x256x32_s4"
+    "linear_backward_input_sm80_nn_64x64x64_s4"
+    "linear_backward_weight_sm80_tn_128x128x32_s4"
+    "linear_backward_weight_sm80_tn_128x256x32_s4"
+    "linear_backward_weight_sm80_tn_64x64x64_s4"
+    "linear_residual_sm80_nt_128x128x32_s4"
+    "linear_residual_sm80_nt_128x256x32_s4"
+    "linear_residual_sm80_nt_16x16x64_s10"
+    "linear_residual_sm80_nt_16x64x64_s6"
+    "linear_residual_sm80_nt_64x64x64_s4"
+    "rms_norm"
+} };
