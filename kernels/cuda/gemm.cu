@@ -3,12 +3,18 @@
 // One entry a row of kernels/src/tuning.rs: LAYOUT says which operands have k contiguous, EPILOGUE what becomes of the
 // sums, TILE the block's shape. Shapes: any m, n and k; rows of a and b begin at multiples of 16 bytes.
 //
-// | tile, stages      | threads | registers (sm_80) | shared bytes | blocks an SM | instructions an mma, main loop |
-// | 16 × 16 × 64, 10  |      64 |                48 |        40960 |            3 | 12.8                           |
-// | 16 × 64 × 64, 6   |     128 |          64 to 66 |        61440 |            2 | 7.5                            |
-// | 64 × 64 × 64, 4   |     128 |         96 to 126 |        65536 |            2 | 3.2 (NN 3.4)                   |
-// | 128 × 128 × 32, 4 |     128 |        244 to 246 |        65536 |            2 | 2.1 (NN 2.2, TN 2.3)           |
-// | 128 × 256 × 32, 4 |     256 |        236 to 244 |        98304 |            1 | 2.0 (NN 2.1, TN 2.2)           |
+//   *_16x16x64_s10: 48 registers, 0 bytes of shared memory
+//   *_16x64x64_s6: 68 registers, 0 bytes of shared memory
+//   *_64x64x64_s4: 126 registers, 0 bytes of shared memory
+//   *_128x128x32_s4: 248 registers, 0 bytes of shared memory
+//   *_128x256x32_s4: 244 registers, 0 bytes of shared memory
+//
+// | tile, stages      | threads | dynamic shared bytes | blocks on an A100's SM | instructions an mma in the main loop |
+// | 16 × 16 × 64, 10  |      64 |                40960 |                      3 | 12.8                                 |
+// | 16 × 64 × 64, 6   |     128 |                61440 |                      2 | 7.5                                  |
+// | 64 × 64 × 64, 4   |     128 |                65536 |                      2 | 3.3 (NN 3.4)                         |
+// | 128 × 128 × 32, 4 |     128 |                65536 |                      2 | 2.1 (NN 2.2, TN 2.4)                 |
+// | 128 × 256 × 32, 4 |     256 |                98304 |                      1 | 2.0 (NN 2.2, TN 2.2)                 |
 //
 //   *_16x16x64_s10: 48 registers, 0 bytes of shared memory
 //   *_16x64x64_s6: 66 registers, 0 bytes of shared memory
@@ -33,7 +39,8 @@ using Tile = GemmTile<TILE>;
 extern "C" __global__ void __launch_bounds__(Tile::THREADS, Tile::RESIDENT)
     ENTRY(const __grid_constant__ GemmArguments arguments) {
   const GemmOrigin origin = GemmOrigin::of<Tile>(arguments.m, arguments.n);
-  GemmSums<Tile> sums;
-  gemm_tile<Tile, LAYOUT>(sums, arguments, origin);
+  GemmSums<Tile> sums = {};
+  extern __shared__ __align__(128) unsigned char ring[];
+  GemmPipeline<Tile, LAYOUT>(arguments, origin, shared_address(ring)).run(sums);
   EPILOGUE::finish(sums, arguments, origin);
 }

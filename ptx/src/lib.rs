@@ -12,9 +12,11 @@ mod isa;
 mod module;
 pub mod numerics;
 mod parse;
+mod print;
 pub mod shipped;
 pub mod sim;
 
 pub use isa::*;
 pub use module::*;
 pub use parse::*;
+pub use print::Listing;

@@ -2,7 +2,7 @@
 
 use crate::memory::Memory;
 use crate::ops;
-use octo_ops::{Backend, BackendError, BufferId, DType, DeviceInfo, Op, Program, SLOTS, Slot, View};
+use octo_ops::{Backend, BackendError, BufferId, DeviceInfo, Op, Program, SLOTS, Slot, View};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 /// CPU cores.
@@ -122,8 +122,7 @@ impl Backend for CpuBackend {
 
 /// On the CPU activations are f32; only parameters may be bf16, and data that are made for others.
 fn check_dtypes(op: &Op) -> Result<(), BackendError> {
-    let free = |name: &str| matches!(name, "weight" | "bias") || matches!(op, Op::RandomFill(_));
-    match op.operands().into_iter().find(|o| o.view.dtype == DType::Bf16 && !free(o.name)) {
+    match op.bf16_activation().filter(|_| !matches!(op, Op::RandomFill(_))) {
         None => Ok(()),
         Some(o) => Err(BackendError::Unsupported {
             op: op.name(),

@@ -28,7 +28,7 @@ pub use dtype::DType;
 pub use error::{ANY, OpError};
 pub use host::HostMemory;
 pub use ops::INTERLEAVE;
-pub use real::Real;
+pub use real::{Cut, Real};
 pub use sampling::SamplingRow;
 pub(crate) use table::matrix;
 pub use table::*;

@@ -1,6 +1,6 @@
 //! The one table of ops: it makes each struct, `enum Op`, the conversions, names and operand lists.
 
-use crate::{HostMemory, OpError, Real, View};
+use crate::{DType, HostMemory, OpError, Real, View};
 
 /// How an op touches an operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +132,12 @@ macro_rules! ops {
                     Op::$op(op) => { $( push_operand!(list, $access, stringify!($operand), op.$operand); )* }
                 )* }
                 list
+            }
+
+            /// The first operand that is bf16 and no parameter.
+            pub fn bf16_activation(&self) -> Option<Operand> {
+                let parameter = |o: &Operand| matches!(o.name, "weight" | "bias");
+                self.operands().into_iter().find(|o| o.view.dtype == DType::Bf16 && !parameter(o))
             }
 
             /// Shapes, dtypes and relations between the operands.

@@ -1,7 +1,7 @@
 //! One case on one queue.
 
 use half::bf16;
-use octo_ops::{Access, BufferId, Case, DType, HostMemory, Op, Slot, Tensor, View, master};
+use octo_ops::{Access, BufferId, Case, Cut, DType, HostMemory, Op, Real, Slot, Tensor, View, master};
 use octo_queue::{Queue, QueueError};
 
 /// How a backend failed a case.
@@ -52,8 +52,8 @@ pub enum Failure {
 
 /// Runs a case eagerly and replayed, and compares with the reference.
 ///
-/// The limit on an element's error: twice the largest error of the plain computation (the reference in f32)
-/// plus two units in the last place of an f32 at the tensor's largest magnitude. A bf16 element may be off by its
+/// The limit on an element's error: twice the largest error of the plain computation (the reference in f32), or
+/// once that of sums cut off as tensor cores do where activations are bf16, plus two units in the last place of an f32 at the tensor's largest magnitude. A bf16 element may be off by its
 /// rounding too: two of its own units in the last place, and twice as many as the plain computation loses
 /// anywhere when it rounds to the declared dtypes. Integers must be equal.
 pub fn check(case: &Case, open: impl Fn() -> Queue) -> Result<(), Failure> {
@@ -64,15 +64,7 @@ pub fn check(case: &Case, open: impl Fn() -> Queue) -> Result<(), Failure> {
             return Err(Failure::ReplayDiffers { tensor });
         }
     }
-    let values = || case.tensors.iter().map(|t| t.values.as_slice());
-    let mut truth = HostMemory::<f64>::new(values());
-    let mut plain = HostMemory::<f32>::new(values());
-    let mut rounded = HostMemory::<f32>::new(values()).rounding();
-    case.op.reference(&mut truth);
-    case.op.reference(&mut plain);
-    case.op.reference(&mut rounded);
-    let plain = |id| plain.buffer(id).iter().map(|&v| v.into()).collect::<Vec<f64>>();
-    let rounded = |id| rounded.buffer(id).iter().map(|&v| v.into()).collect::<Vec<f64>>();
+    let references = References::of(case);
     let operands = case.op.operands();
     let masters = masters(&case.op);
     for (index, (tensor, bytes)) in case.tensors.iter().zip(&eager).enumerate() {
@@ -84,15 +76,14 @@ pub fn check(case: &Case, open: impl Fn() -> Queue) -> Result<(), Failure> {
             // Halves of one number: a difference in the last place of the pair may show in either.
             let rest = decode(DType::I16, &eager[remainder.0 as usize]);
             let got = join(&decode(DType::Bf16, &eager[weight.0 as usize]), &rest);
-            let of = |memory: [&[f64]; 2]| join(memory[0], memory[1]);
-            let plain = of([&plain(weight), &plain(remainder)]);
-            let truth = of([truth.buffer(weight), truth.buffer(remainder)]);
-            compare(index, DType::F32, &got, &truth, &plain, &plain)?;
+            let joined = references
+                .map(|memory| vec![join(&memory[weight.0 as usize], &memory[remainder.0 as usize])]);
+            compare(index, DType::F32, &got, &joined, 0)?;
             continue;
         }
         let written = operands.iter().any(|o| o.view.buffer == id && o.access != Access::Read);
         if written {
-            compare(index, tensor.dtype, &got, truth.buffer(id), &plain(id), &rounded(id))?;
+            compare(index, tensor.dtype, &got, &references, index)?;
         } else {
             unchanged(index, tensor, &got)?;
         }
@@ -140,16 +131,76 @@ fn read(queue: &mut Queue, view: View) -> Result<Vec<u8>, QueueError> {
     Ok(bytes)
 }
 
+/// The results of the reference in every precision, by buffer.
+struct References {
+    truth: Vec<Vec<f64>>,
+    /// In f32.
+    plain: Vec<Vec<f64>>,
+    /// In f32 as tensor cores add, where the op may run on them; else as `plain`.
+    cut: Vec<Vec<f64>>,
+    /// In f32, rounded to the declared dtypes.
+    rounded: Vec<Vec<f64>>,
+}
+
+impl References {
+    fn of(case: &Case) -> References {
+        fn run<R: Real>(case: &Case, rounding: bool) -> Vec<Vec<f64>> {
+            let fresh = HostMemory::<R>::new(case.tensors.iter().map(|t| t.values.as_slice()));
+            let mut memory = if rounding { fresh.rounding() } else { fresh };
+            case.op.reference(&mut memory);
+            let buffer = |i| memory.buffer(BufferId(i as u32)).iter().map(|v| v.to_f64()).collect();
+            (0..case.tensors.len()).map(buffer).collect()
+        }
+        let plain = run::<f32>(case, false);
+        let cut = match case.op.bf16_activation() {
+            Some(_) => run::<Cut>(case, false),
+            None => plain.clone(),
+        };
+        References { truth: run::<f64>(case, false), plain, cut, rounded: run::<f32>(case, true) }
+    }
+
+    fn map(&self, f: impl Fn(&[Vec<f64>]) -> Vec<Vec<f64>>) -> References {
+        References {
+            truth: f(&self.truth),
+            plain: f(&self.plain),
+            cut: f(&self.cut),
+            rounded: f(&self.rounded),
+        }
+    }
+
+    /// The largest error allowed in a buffer, as a function of the true value.
+    fn limits(&self, dtype: DType, buffer: usize) -> impl Fn(f64) -> f64 {
+        let truth = &self.truth[buffer];
+        let largest = |values: &mut dyn Iterator<Item = f64>| {
+            values.filter(|v| v.is_finite()).fold(0.0f64, |m, v| m.max(v.abs()))
+        };
+        let error = |of: &[f64]| largest(&mut truth.iter().zip(of).map(|(t, v)| t - v));
+        let arithmetic = match dtype.is_float() {
+            true => {
+                let magnitude = largest(&mut truth.iter().copied());
+                let error = (2.0 * error(&self.plain[buffer])).max(error(&self.cut[buffer]));
+                error + 2.0 * ulp(DType::F32, magnitude)
+            }
+            false => 0.0,
+        };
+        let lost = |(t, r): (&f64, &f64)| ((t - r).abs() - arithmetic).max(0.0) / ulp(dtype, t.abs());
+        let units = match dtype {
+            DType::Bf16 => 2.0 + 2.0 * largest(&mut truth.iter().zip(&self.rounded[buffer]).map(lost)),
+            _ => 0.0,
+        };
+        move |truth| arithmetic + units * ulp(dtype, truth.abs())
+    }
+}
+
 fn compare(
     tensor: usize,
     dtype: DType,
     got: &[f64],
-    truth: &[f64],
-    plain: &[f64],
-    rounded: &[f64],
+    references: &References,
+    buffer: usize,
 ) -> Result<(), Failure> {
-    let limit = limits(dtype, truth, plain, rounded);
-    for (element, (&got, &truth)) in got.iter().zip(truth).enumerate() {
+    let limit = references.limits(dtype, buffer);
+    for (element, (&got, &truth)) in got.iter().zip(&references.truth[buffer]).enumerate() {
         let error = (got - truth).abs();
         let same_non_finite = got.is_nan() && truth.is_nan() || got == truth;
         let limit = limit(truth);
@@ -158,26 +209,6 @@ fn compare(
         }
     }
     Ok(())
-}
-
-/// The largest error allowed, as a function of the true value.
-fn limits(dtype: DType, truth: &[f64], plain: &[f64], rounded: &[f64]) -> impl Fn(f64) -> f64 {
-    let largest = |values: &mut dyn Iterator<Item = f64>| {
-        values.filter(|v| v.is_finite()).fold(0.0f64, |m, v| m.max(v.abs()))
-    };
-    let magnitude = largest(&mut truth.iter().copied());
-    let arithmetic = match dtype.is_float() {
-        true => {
-            2.0 * largest(&mut truth.iter().zip(plain).map(|(t, p)| t - p)) + 2.0 * ulp(DType::F32, magnitude)
-        }
-        false => 0.0,
-    };
-    let lost = |(t, r): (&f64, &f64)| ((t - r).abs() - arithmetic).max(0.0) / ulp(dtype, t.abs());
-    let units = match dtype {
-        DType::Bf16 => 2.0 + 2.0 * largest(&mut truth.iter().zip(rounded).map(lost)),
-        _ => 0.0,
-    };
-    move |truth| arithmetic + units * ulp(dtype, truth.abs())
 }
 
 fn unchanged(index: usize, tensor: &Tensor, got: &[f64]) -> Result<(), Failure> {
@@ -234,11 +265,14 @@ mod tests {
         let truth = [1000.0, 0.011];
         let plain = truth.map(|v| f64::from(v as f32));
         let rounded = truth.map(|v| bf16::from_f64(v).to_f64());
-        let limit = limits(DType::Bf16, &truth, &plain, &rounded);
+        let all = |values: [f64; 2]| vec![values.to_vec()];
+        let references =
+            References { truth: all(truth), plain: all(plain), cut: all(plain), rounded: all(rounded) };
+        let limit = references.limits(DType::Bf16, 0);
         assert!(limit(0.011) < 0.011 / 16.0 && limit(1000.0) > 4.0);
         for (truth, rounded) in truth.iter().zip(rounded) {
             assert!((truth - rounded).abs() < limit(*truth));
         }
-        assert_eq!(limits(DType::U32, &truth, &plain, &plain)(1000.0), 0.0);
+        assert_eq!(references.limits(DType::U32, 0)(1000.0), 0.0);
     }
 }

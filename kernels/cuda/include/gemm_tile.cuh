@@ -10,9 +10,9 @@
 //
 // What happens to the sums is the epilogue's affair: gemm_epilogue.cuh.
 #pragma once
+#include "indices.cuh"
 #include "mma.cuh"
 #include "types.cuh"
-#include "unroll.cuh"
 
 // Tile of a block: M × N outputs, K terms a stage, its warps by axis, and how many blocks share a multiprocessor.
 template <u32 M_, u32 N_, u32 K_, u32 STAGES_, u32 WARPS_M_, u32 WARPS_N_, u32 RESIDENT_>
@@ -80,19 +80,21 @@ struct PanelLoader {
   // Copies the next stage to `to`; what lies past `rows` or `columns` becomes zero.
   __device__ __forceinline__ void copy(u32 to, u32 rows, u32 columns) {
     const u32 left = columns > column ? columns - column : 0;
-    const u32 bytes = left < 8 ? left * 2 : 16;
-    u64 address = from;
-    unroll<COPIES>([&](auto i) {
-      constexpr u32 ROW = decltype(i)::value * PASS;
-      copy_async_16<ROW * Panel::ROW_BYTES>(to + place, address, row + ROW < rows ? bytes : 0);
-      address += row_step;
-    });
+    copy_rows(Upto<COPIES>{}, to + place, rows, left < 8 ? left * 2 : 16);
     from += stage_step;
     if (K_MAJOR) {
       column += Panel::COLUMNS;
     } else {
       row += Panel::ROWS;
     }
+  }
+
+ private:
+  template <u32... I>
+  __device__ __forceinline__ void copy_rows(Indices<I...>, u32 to, u32 rows, u32 bytes) const {
+    u64 address = from;
+    ((copy_async_16<I * PASS * Panel::ROW_BYTES>(to, address, row + I * PASS < rows ? bytes : 0), address += row_step),
+     ...);
   }
 };
 
@@ -105,8 +107,8 @@ struct FragmentReader {
   static constexpr bool TRANSPOSE = !K_MAJOR;
   // Sixteens along the chunked axis differ by a bit of the chunk, so each has its own permuted address; sixteens along
   // the other axis keep the key and are an immediate offset.
-  static constexpr u32 SIXTEENS = (EXTENT + 15) / 16, ADDRESSES = K_MAJOR ? STEPS : SIXTEENS;
-  u32 offsets[ADDRESSES];
+  static constexpr u32 SIXTEENS = (EXTENT + 15) / 16, KEPT = K_MAJOR ? STEPS : SIXTEENS;
+  u32 addresses[KEPT];
 
   // `first` is the warp's first own index within the panel, `base` the panel's address in the first stage.
   __device__ __forceinline__ FragmentReader(u32 base, u32 first) {
@@ -115,23 +117,37 @@ struct FragmentReader {
     const u32 k_half = IS_A ? lane >> 4 : (lane >> 3) & 1;
     const u32 row = (lane & 7) + 8 * (K_MAJOR ? own_half : k_half) + (K_MAJOR ? first : 0);
     const u32 chunk = (K_MAJOR ? k_half : own_half) + (K_MAJOR ? 0 : first / 8);
-    const u32 offset = Panel::offset(row, chunk);
+    const u32 place = Panel::offset(row, chunk);
 #pragma unroll
-    for (u32 i = 0; i < ADDRESSES; ++i) {
-      offsets[i] = base + (offset ^ (i * 32));
+    for (u32 i = 0; i < KEPT; ++i) {
+      addresses[i] = base + (place ^ (i * 32));
     }
   }
 
-  // Sixteen number I of step STEP, in the stage that lies `stage` bytes after the first.
-  template <u32 STEP, u32 I>
-  __device__ __forceinline__ void read(u32 (&d)[4], u32 stage) const {
-    load_matrix_x4<TRANSPOSE, (K_MAJOR ? I : STEP) * 16 * Panel::ROW_BYTES>(d, offsets[K_MAJOR ? STEP : I] + stage);
+  // All of step STEP, in the stage that lies `stage` bytes after the first.
+  template <u32 STEP>
+  __device__ __forceinline__ void read(u32 (&d)[SIXTEENS][4], u32 stage) const {
+    if constexpr (EXTENT < 16) {
+      load_matrix_x2<TRANSPOSE, offset<STEP, 0>()>(d[0], address<STEP, 0>() + stage);
+    } else {
+      read_sixteens<STEP>(Upto<SIXTEENS>{}, d, stage);
+    }
   }
 
-  // Eight of `b`'s columns alone, for warps eight wide.
-  template <u32 STEP>
-  __device__ __forceinline__ void read_eight(u32 (&d)[2], u32 stage) const {
-    load_matrix_x2<TRANSPOSE, (K_MAJOR ? 0 : STEP) * 16 * Panel::ROW_BYTES>(d, offsets[K_MAJOR ? STEP : 0] + stage);
+ private:
+  template <u32 STEP, u32 I>
+  static __device__ constexpr u32 offset() {
+    return (K_MAJOR ? I : STEP) * 16 * Panel::ROW_BYTES;
+  }
+
+  template <u32 STEP, u32 I>
+  __device__ __forceinline__ u32 address() const {
+    return addresses[K_MAJOR ? STEP : I];
+  }
+
+  template <u32 STEP, u32... I>
+  __device__ __forceinline__ void read_sixteens(Indices<I...>, u32 (&d)[SIXTEENS][4], u32 stage) const {
+    (load_matrix_x4<TRANSPOSE, offset<STEP, I>()>(d[I], address<STEP, I>() + stage), ...);
   }
 };
 
@@ -172,94 +188,95 @@ struct GemmArguments {
   u32 accumulate; // whether an f32 epilogue adds to `out`
 };
 
-// The block's sums. All threads of the block call it together; on return no copy is under way.
+// The block's way through k. All threads of the block run it together.
 template <class Tile, class Layout>
-__device__ __forceinline__ void gemm_tile(GemmSums<Tile>& sums, const GemmArguments& arguments, GemmOrigin origin) {
-  const u32 m = arguments.m, n = arguments.n, k = arguments.k;
-  constexpr bool A_K = Layout::A_K_MAJOR, B_K = Layout::B_K_MAJOR;
+struct GemmPipeline {
+  static constexpr bool A_K = Layout::A_K_MAJOR, B_K = Layout::B_K_MAJOR;
+  static constexpr u32 A_BYTES = Tile::M * Tile::K * 2, RING = Tile::STAGES * Tile::STAGE_BYTES;
+  static constexpr u32 PAIRS_N = (Tile::BLOCKS_N + 1) / 2;
   using PanelA = Panel<A_K ? Tile::M : Tile::K, A_K ? Tile::K : Tile::M>;
   using PanelB = Panel<B_K ? Tile::N : Tile::K, B_K ? Tile::K : Tile::N>;
-  constexpr u32 A_BYTES = Tile::M * Tile::K * 2, RING = Tile::STAGES * Tile::STAGE_BYTES, STEPS = Tile::STEPS;
-  constexpr u32 PAIRS_N = (Tile::BLOCKS_N + 1) / 2;
-  extern __shared__ __align__(128) unsigned char shared[];
-  const u32 stages = shared_address(shared);
-  const u32 warp = threadIdx.x / WARP;
 
-  PanelLoader<PanelA, A_K, Tile::THREADS> load_a(arguments.a, arguments.a_stride, origin.m);
-  PanelLoader<PanelB, B_K, Tile::THREADS> load_b(arguments.b, arguments.b_stride, origin.n);
-  const FragmentReader<PanelA, A_K, true, Tile::WARP_M, STEPS> read_a(stages, warp / Tile::WARPS_N * Tile::WARP_M);
-  const FragmentReader<PanelB, B_K, false, Tile::WARP_N, STEPS> read_b(stages + A_BYTES,
-                                                                         warp % Tile::WARPS_N * Tile::WARP_N);
-
-  const auto copy_stage = [&](u32 stage) {
-    load_a.copy(stages + stage, A_K ? m : k, A_K ? k : m);
-    load_b.copy(stages + A_BYTES + stage, B_K ? n : k, B_K ? k : n);
-    copy_async_commit();
-  };
-
+  u32 m, n, k;
+  u32 base; // of the ring in shared memory
+  PanelLoader<PanelA, A_K, Tile::THREADS> load_a;
+  PanelLoader<PanelB, B_K, Tile::THREADS> load_b;
+  FragmentReader<PanelA, A_K, true, Tile::WARP_M, Tile::STEPS> read_a;
+  FragmentReader<PanelB, B_K, false, Tile::WARP_N, Tile::STEPS> read_b;
   // Two sets of fragments: one multiplies while the other is read.
-  u32 fragments_a[2][Tile::BLOCKS_M][4], fragments_b[2][PAIRS_N][4];
-  const auto read_step = [&](auto into, auto step, u32 stage) {
-    constexpr u32 INTO = decltype(into)::value, STEP = decltype(step)::value;
-    unroll<Tile::BLOCKS_M>([&](auto i) {
-      constexpr u32 I = decltype(i)::value;
-      read_a.template read<STEP, I>(fragments_a[INTO][I], stage);
-    });
-    if constexpr (Tile::BLOCKS_N == 1) {
-      u32 pair[2];
-      read_b.template read_eight<STEP>(pair, stage);
-      fragments_b[INTO][0][0] = pair[0];
-      fragments_b[INTO][0][1] = pair[1];
-    } else {
-      unroll<PAIRS_N>([&](auto j) {
-        constexpr u32 J = decltype(j)::value;
-        read_b.template read<STEP, J>(fragments_b[INTO][J], stage);
-      });
-    }
-  };
+  u32 a[2][Tile::BLOCKS_M][4], b[2][PAIRS_N][4];
+  // Offsets in the ring of the stage that is read and of the one that is copied to.
+  u32 reading = 0, writing = RING - Tile::STAGE_BYTES;
 
-#pragma unroll
-  for (u32 i = 0; i < Tile::BLOCKS_M; ++i) {
-#pragma unroll
-    for (u32 j = 0; j < Tile::BLOCKS_N; ++j) {
-#pragma unroll
-      for (u32 e = 0; e < 4; ++e) sums.block[i][j][e] = 0.0f;
-    }
-  }
+  __device__ __forceinline__ GemmPipeline(const GemmArguments& arguments, GemmOrigin origin, u32 ring)
+      : m(arguments.m),
+        n(arguments.n),
+        k(arguments.k),
+        base(ring),
+        load_a(arguments.a, arguments.a_stride, origin.m),
+        load_b(arguments.b, arguments.b_stride, origin.n),
+        read_a(ring, threadIdx.x / WARP / Tile::WARPS_N * Tile::WARP_M),
+        read_b(ring + A_BYTES, threadIdx.x / WARP % Tile::WARPS_N * Tile::WARP_N) {}
 
-  u32 reading = 0, writing = (Tile::STAGES - 1) * Tile::STAGE_BYTES;
+  // Adds everything to `sums`; on return no copy is under way.
+  __device__ __forceinline__ void run(GemmSums<Tile>& sums) {
 #pragma unroll
-  for (u32 stage = 0; stage < Tile::STAGES - 1; ++stage) copy_stage(stage * Tile::STAGE_BYTES);
-  copy_async_wait<Tile::STAGES - 2>();
-  __syncthreads();
-  read_step(Constant<0>{}, Constant<0>{}, 0);
-
-  const u32 count = (k + Tile::K - 1) / Tile::K;
+    for (u32 stage = 0; stage + 1 < Tile::STAGES; ++stage) copy_stage(stage * Tile::STAGE_BYTES);
+    await_stage();
+    read_step<0, 0>();
+    const u32 stages = (k + Tile::K - 1) / Tile::K;
 #pragma unroll 1
-  for (u32 stage = 0; stage < count; ++stage) {
-    // The slot written now was last read before the barrier of the previous stage.
-    copy_stage(writing);
-    writing = reading;
-    unroll<STEPS>([&](auto step) {
-      constexpr u32 STEP = decltype(step)::value;
-      if constexpr (STEP + 1 == STEPS) {
-        // The next stage has arrived for this thread, then for all; and all have read this one.
-        copy_async_wait<Tile::STAGES - 2>();
-        __syncthreads();
-        reading = reading + Tile::STAGE_BYTES == RING ? 0 : reading + Tile::STAGE_BYTES;
-        read_step(Constant<0>{}, Constant<0>{}, reading);
-      } else {
-        read_step(Constant<(STEP + 1) % 2>{}, Constant<STEP + 1>{}, reading);
-      }
-#pragma unroll
-      for (u32 i = 0; i < Tile::BLOCKS_M; ++i) {
-#pragma unroll
-        for (u32 j = 0; j < Tile::BLOCKS_N; ++j) {
-          const u32(&pair)[4] = fragments_b[STEP % 2][j / 2];
-          mma_m16n8k16(sums.block[i][j], fragments_a[STEP % 2][i], pair[j % 2 * 2], pair[j % 2 * 2 + 1]);
-        }
-      }
-    });
+    for (u32 stage = 0; stage < stages; ++stage) {
+      // Where this copies to was last read before the barrier of the previous stage.
+      copy_stage(writing);
+      writing = reading;
+      multiply_stage(Upto<Tile::STEPS>{}, sums);
+    }
+    copy_async_wait<0>();
   }
-  copy_async_wait<0>();
-}
+
+ private:
+  __device__ __forceinline__ void copy_stage(u32 stage) {
+    load_a.copy(base + stage, A_K ? m : k, A_K ? k : m);
+    load_b.copy(base + A_BYTES + stage, B_K ? n : k, B_K ? k : n);
+    copy_async_commit();
+  }
+
+  // The next stage has arrived for this thread, then for all, and all have read the one before.
+  __device__ __forceinline__ void await_stage() {
+    copy_async_wait<Tile::STAGES - 2>();
+    __syncthreads();
+  }
+
+  template <u32 INTO, u32 STEP>
+  __device__ __forceinline__ void read_step() {
+    read_a.template read<STEP>(a[INTO], reading);
+    read_b.template read<STEP>(b[INTO], reading);
+  }
+
+  template <u32... STEP>
+  __device__ __forceinline__ void multiply_stage(Indices<STEP...>, GemmSums<Tile>& sums) {
+    (multiply_step<STEP>(sums), ...);
+  }
+
+  template <u32 STEP>
+  __device__ __forceinline__ void multiply_step(GemmSums<Tile>& sums) {
+    static_assert(Tile::STEPS % 2 == 0, "the last step and the next stage's first take turns");
+    constexpr u32 NOW = STEP % 2, NEXT = 1 - NOW;
+    if constexpr (STEP + 1 < Tile::STEPS) {
+      read_step<NEXT, STEP + 1>();
+    } else {
+      await_stage();
+      reading = reading + Tile::STAGE_BYTES == RING ? 0 : reading + Tile::STAGE_BYTES;
+      read_step<NEXT, 0>();
+    }
+#pragma unroll
+    for (u32 i = 0; i < Tile::BLOCKS_M; ++i) {
+#pragma unroll
+      for (u32 j = 0; j < Tile::BLOCKS_N; ++j) {
+        const u32(&pair)[4] = b[NOW][j / 2];
+        mma_m16n8k16(sums.block[i][j], a[NOW][i], pair[j % 2 * 2], pair[j % 2 * 2 + 1]);
+      }
+    }
+  }
+};

@@ -51,9 +51,9 @@ __device__ __forceinline__ void load_matrix_x4(u32 (&d)[4], u32 address) {
   }
 }
 
-// As above with two matrices, whose rows lanes 0 to 15 address.
+// As above with the first two matrices alone, whose rows lanes 0 to 15 address.
 template <bool TRANSPOSE, u32 OFFSET>
-__device__ __forceinline__ void load_matrix_x2(u32 (&d)[2], u32 address) {
+__device__ __forceinline__ void load_matrix_x2(u32 (&d)[4], u32 address) {
   if constexpr (TRANSPOSE) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2+%3];"
                  : "=r"(d[0]), "=r"(d[1])

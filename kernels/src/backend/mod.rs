@@ -12,6 +12,7 @@ mod copies;
 mod ops;
 
 use crate::driver::{Driver, DriverError, Event, Function, GraphExec, Module, Stream};
+use crate::tuning::{Capability, Tuning};
 use crate::{Addresses, Launch};
 use copies::{Readback, Staging};
 use octo_ops::{Access, Backend, BackendError, BufferId, DeviceInfo, Op, Program, SLOTS, Slot, View};
@@ -24,6 +25,7 @@ pub struct CudaBackend {
     driver: Box<dyn Driver>,
     compute: Stream,
     home: Stream,
+    tuning: Tuning,
     ready: Event,
     buffers: Buffers,
     modules: BTreeMap<&'static str, Module>,
@@ -63,11 +65,18 @@ impl CudaBackend {
     pub fn new(kind: &'static str, mut driver: Box<dyn Driver>) -> Result<CudaBackend, BackendError> {
         let (compute, home) = streams(driver.as_mut()).map_err(device)?;
         let ready = driver.create_event().map_err(device)?;
+        let facts = driver.device();
+        let tuning = Tuning::new(Capability {
+            version: facts.capability,
+            multiprocessors: facts.multiprocessors,
+            shared_bytes: facts.shared_bytes,
+        });
         Ok(CudaBackend {
             kind,
             driver,
             compute,
             home,
+            tuning,
             ready,
             buffers: Buffers::default(),
             modules: BTreeMap::new(),
@@ -81,7 +90,7 @@ impl CudaBackend {
 
     /// The launches of an op, or why there are none.
     fn launches(&self, op: &Op) -> Result<Vec<Launch>, BackendError> {
-        ops::launches(op, &self.buffers).map_err(|what| BackendError::Unsupported {
+        ops::launches(op, &self.buffers, &self.tuning).map_err(|what| BackendError::Unsupported {
             op: op.name(),
             device: self.kind,
             what,

@@ -1,9 +1,39 @@
 //! Which op has which kernel: the only place that matches on ops.
 
-use crate::{Addresses, Launch};
+use crate::tuning::Tuning;
+use crate::{Addresses, Launch, gemm};
 use octo_ops::Op;
 
 /// The launches of an op, or why this backend has none.
-pub(super) fn launches(_op: &Op, _at: &dyn Addresses) -> Result<Vec<Launch>, String> {
-    Err("it has no CUDA kernel yet; take `--device cpu` (for train: `--set run.device=cpu`)".into())
+pub(super) fn launches(op: &Op, at: &dyn Addresses, tuning: &Tuning) -> Result<Vec<Launch>, String> {
+    match op {
+        Op::LinearResidual(op) => said(gemm::linear_residual(op, at, tuning)),
+        Op::GateUpSwiglu(op) => said(gemm::gate_up_swiglu(op, at, tuning)),
+        Op::LinearBackwardInput(op) => said(gemm::linear_backward_input(op, at, tuning)),
+        Op::LinearBackwardWeight(op) => said(gemm::linear_backward_weight(op, at, tuning)),
+        Op::RmsNorm(_)
+        | Op::SwigluBackward(_)
+        | Op::AdamW(_)
+        | Op::RandomFill(_)
+        | Op::Embed(_)
+        | Op::QkvRope(_)
+        | Op::Attention(_)
+        | Op::HeadLoss(_)
+        | Op::HeadLogprob(_)
+        | Op::HeadSample(_)
+        | Op::BiasBackward(_)
+        | Op::AttentionBackward(_)
+        | Op::RopeBackward(_)
+        | Op::RmsNormBackward(_)
+        | Op::EmbedBackward(_)
+        | Op::LossSum(_)
+        | Op::GradNorm(_) => {
+            Err("it has no CUDA kernel yet; take `--device cpu` (for train: `--set run.device=cpu`)".into())
+        }
+    }
+}
+
+/// A launcher's refusal in its own words.
+fn said<E: std::error::Error>(launches: Result<Vec<Launch>, E>) -> Result<Vec<Launch>, String> {
+    launches.map_err(|error| error.to_string())
 }

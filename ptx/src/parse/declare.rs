@@ -101,7 +101,8 @@ pub(super) fn variables<'t>(
             cursor.next();
             initial = initializer(cursor, head.ty)?;
             if !open && initial.len() as u64 > product {
-                return Err(limit(initial.len() as u64));
+                let (what, value, most) = ("the size of the initial value", initial.len() as u64, product);
+                return Err(Fault::new(token.span, Mistake::Limit { what, value, most }));
             }
         }
         match (open, storage.external) {

@@ -351,6 +351,7 @@ impl<'a, 't> Form<'a, 't> {
         if registers.iter().all(Option::is_none) {
             return Err(self.wrong(&self.operands[at], "a register in at least one place"));
         }
+        self.one_width(at, registers.iter().flatten())?;
         Ok(registers)
     }
 
@@ -371,7 +372,24 @@ impl<'a, 't> Form<'a, 't> {
     ) -> Result<Vec<Operand>> {
         let check = if wider { fits_wider } else { fits };
         let elements = self.elements(at, lengths, bare)?;
-        elements.iter().map(|raw| self.value_of(raw, ty, check)).collect()
+        let values: Result<Vec<_>> = elements.iter().map(|raw| self.value_of(raw, ty, check)).collect();
+        let values = values?;
+        let registers = values.iter().filter_map(|value| match value {
+            Operand::Register(register) => Some(register),
+            _ => None,
+        });
+        self.one_width(at, registers)?;
+        Ok(values)
+    }
+
+    /// The registers of one vector are equally wide.
+    fn one_width<'r>(&self, at: usize, registers: impl Iterator<Item = &'r Register>) -> Result<()> {
+        let mut widths = registers.map(|register| self.body.kernel.registers[register.0 as usize].bits());
+        let first = widths.next();
+        match widths.all(|width| Some(width) == first) {
+            true => Ok(()),
+            false => Err(self.wrong(&self.operands[at], "registers of one width")),
+        }
     }
 
     /// Operand `at` as an address in the space. A name of known space in a generic access makes the access

@@ -2,7 +2,7 @@
 //!
 //! Strict: a mnemonic, modifier, order of modifiers, type, operand count, register width or name that the
 //! tables here do not have is an error at its place. Nothing is dropped but hints to caches and to the
-//! assembler (`.nc`, `.L1::…`, `.L2::…`, cache operators and policies, `.pragma "nounroll"`), linkage
+//! assembler (`.nc`, `.L1::…`, `.L2::…`, cache operators and policies, two pragmas), linkage
 //! (`.visible`, `.weak`), debugging sections and where a function was inlined. Not here: what an instruction
 //! does ([`crate::sim`]), and everything of `.func`, textures, clusters and the asynchronous units of sm_90.
 //!
@@ -42,10 +42,10 @@ pub fn parse(text: &str) -> Result<Module, ParseError> {
     module::module(cursor::Cursor::new(text, &tokens)).map_err(|fault| fault.on(text))
 }
 
-/// What a fuzzer calls: any bytes as a module, and what it reads printed and read again.
+/// What a fuzzer calls: any bytes as a module. What is a module is printed, and what is none is reported.
 pub fn fuzz_parse(bytes: &[u8]) {
     match parse(&String::from_utf8_lossy(bytes)) {
-        Ok(_) => {}
+        Ok(module) => drop(module.to_string()),
         Err(error) => drop(error.to_string()),
     }
 }

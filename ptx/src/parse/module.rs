@@ -235,12 +235,15 @@ impl<'t> Parser<'t> {
     }
 }
 
-/// `.pragma "nounroll";`: a hint to the assembler.
+/// `.pragma "nounroll";` and `.pragma "used_bytes_mask 240";`: hints to the assembler. The latter says which
+/// bytes of the next load anything looks at; the load is of all of them here.
 pub(super) fn pragma(cursor: &mut Cursor<'_>) -> Result<()> {
     let token = cursor.peek(0);
     let name = cursor.need_quoted("a pragma in quotes")?;
-    if name != "nounroll" {
-        let (what, advice) = (format!("the pragma {name:?}"), "only \"nounroll\" is known to change nothing");
+    let mask = name.strip_prefix("used_bytes_mask ").is_some_and(|mask| mask.parse::<u32>().is_ok());
+    if name != "nounroll" && !mask {
+        let what = format!("the pragma {:?}", short(name));
+        let advice = "only \"nounroll\" and \"used_bytes_mask N\" are known to change nothing";
         return Err(Fault::new(token.span, Mistake::Unsupported { what, advice }));
     }
     cursor.need(b';').map(|_| ())

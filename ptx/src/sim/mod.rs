@@ -1,104 +1,48 @@
-//! Stub. Read x; not y.
-#![allow(missing_docs)]
-use std::collections::BTreeMap;
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Fault(String);
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Architecture {
-    Ampere,
-    Hopper,
-}
-#[derive(Clone, Debug)]
-pub struct Config {
-    pub architecture: Architecture,
-    pub seed: u64,
-    pub threads: usize,
-    pub resident_blocks: Option<u32>,
-    pub instruction_limit: u64,
-    pub checks: bool,
-}
-#[derive(Clone, Copy, Debug)]
-pub struct ModuleId(pub u32);
-#[derive(Clone, Copy, Debug)]
-pub struct KernelId(pub u32);
-#[derive(Clone, Debug)]
-pub struct Grid {
-    pub grid: [u32; 3],
-    pub block: [u32; 3],
-    pub shared_bytes: u32,
-    pub cooperative: bool,
-}
-pub struct Footprint {
-    pub read: Vec<std::ops::Range<u64>>,
-    pub written: Vec<std::ops::Range<u64>>,
-}
-pub struct Report {
-    pub footprint: Footprint,
-}
-#[derive(Default)]
-pub struct Gpu {
-    memory: BTreeMap<u64, (String, Vec<Option<u8>>)>,
-    next: u64,
-}
-impl Default for Config {
-    fn default() -> Config {
-        Config {
-            architecture: Architecture::Ampere,
-            seed: 0,
-            threads: 1,
-            resident_blocks: None,
-            instruction_limit: 1 << 40,
-            checks: true,
-        }
-    }
-}
-impl Gpu {
-    pub fn new(_c: Config) -> Gpu {
-        Gpu { memory: BTreeMap::new(), next: 1 << 40 }
-    }
-    pub fn load(&mut self, _m: crate::Module) -> Result<ModuleId, Fault> {
-        Ok(ModuleId(0))
-    }
-    pub fn kernel(&mut self, _m: ModuleId, _n: &str) -> Result<KernelId, Fault> {
-        Ok(KernelId(0))
-    }
-    pub fn allocate(&mut self, name: &str, bytes: u64) -> Result<u64, Fault> {
-        let at = self.next;
-        self.next += (bytes + 4096).next_multiple_of(256);
-        self.memory.insert(at, (name.into(), vec![None; bytes as usize]));
-        Ok(at)
-    }
-    pub fn free(&mut self, a: u64) -> Result<(), Fault> {
-        self.memory.remove(&a);
-        Ok(())
-    }
-    fn find(&mut self, a: u64) -> (&mut Vec<Option<u8>>, usize) {
-        let (s, m) = self.memory.range_mut(..=a).next_back().unwrap();
-        (&mut m.1, (a - s) as usize)
-    }
-    pub fn write(&mut self, a: u64, b: &[u8]) -> Result<(), Fault> {
-        let (m, o) = self.find(a);
-        for (i, b) in b.iter().enumerate() {
-            m[o + i] = Some(*b);
-        }
-        Ok(())
-    }
-    pub fn fill(&mut self, a: u64, b: u8, n: u64) -> Result<(), Fault> {
-        let (m, o) = self.find(a);
-        for i in 0..n as usize {
-            m[o + i] = Some(b);
-        }
-        Ok(())
-    }
-    pub fn read(&mut self, a: u64, b: &mut [u8]) -> Result<(), Fault> {
-        let (m, o) = self.find(a);
-        for (i, b) in b.iter_mut().enumerate() {
-            *b = m[o + i].ok_or_else(|| Fault("uninitialized".into()))?;
-        }
-        Ok(())
-    }
-    pub fn launch(&mut self, _k: KernelId, _g: &Grid, _p: &[u8]) -> Result<Report, Box<Fault>> {
-        Err(Box::new(Fault("stub".into())))
-    }
-}
+//! The simulated GPU: runs kernels' PTX on the CPU and finds what is wrong with them.
+//!
+//! [`Gpu`] loads modules, holds memory and launches grids; [`Fault`] is everything it refuses or finds, with kernel, PTX
+//! line, CUDA line, block and thread. Results depend on the module, the memory, the launch and [`Config::seed`] alone,
+//! never on host threads, clocks or addresses.
+//!
+//! From the outside in: `gpu.rs` (the interface), `grid.rs` (blocks over host threads), `block.rs` (warps of a block,
+//! barriers), `exec.rs` (one warp) with `alu.rs`, `access.rs`, `sync.rs` and `tensor.rs`, and below them `warp.rs` (lanes
+//! that part and meet), `memory/` and `files.rs` (registers). `lower/` makes a [`crate::Kernel`] into the compact
+//! `program.rs` when it is loaded. Float arithmetic, races and counts are [`crate::numerics`], [`crate::check`] and
+//! [`crate::count`]. Read `program.rs` first.
+//!
+//! Where the rest of sm_90 goes: an mbarrier is eight bytes of shared memory that a new operation of `sync.rs` reads and
+//! writes through `rmw.rs`, its waiters a [`warp::State`] of their own, opened by `block.rs` as barriers are. TMA and
+//! `cp.async.bulk` are further kinds of pending copies: `copies.rs` moves from the warp to the block, because an mbarrier
+//! and not a thread's wait lets them land. wgmma reads shared memory through `access.rs` at its issue or, as the checks
+//! wish, at its wait, and keeps its groups as `copies.rs` keeps them. A cluster is a set of resident blocks started
+//! together: `grid.rs` chooses the block of a turn, and shared addresses of other blocks are one more window in
+//! `memory/mod.rs`.
+
+mod access;
+mod alu;
+mod block;
+mod config;
+mod copies;
+mod exec;
+mod fault;
+mod files;
+mod gpu;
+mod grid;
+mod integer;
+mod launch;
+mod lower;
+mod memory;
+mod program;
+mod random;
+mod rmw;
+mod sync;
+mod tensor;
+#[cfg(test)]
+mod tests;
+mod warp;
+
+pub use crate::numerics::Architecture;
+pub use config::{Config, Grid};
+pub use fault::{Fault, Near, Site, Waiting};
+pub use gpu::{Gpu, KernelId, ModuleId};
+pub use grid::Report;

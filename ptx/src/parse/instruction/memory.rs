@@ -44,6 +44,12 @@ fn scope(form: &mut Form<'_, '_>) -> Result<Scope> {
     Ok(scope)
 }
 
+/// Takes a scope if one is next.
+fn optional_scope(form: &mut Form<'_, '_>) -> Result<Option<Scope>> {
+    let next = form.peek().is_some_and(|next| SCOPES.iter().any(|(name, _)| *name == next));
+    if next { scope(form).map(Some) } else { Ok(None) }
+}
+
 /// Takes semantics and, where they need one, a scope. Weak accesses have none and get the narrowest;
 /// volatile ones are relaxed ones of the system (section 8.4).
 fn ordering(form: &mut Form<'_, '_>, strong: &[(&str, Semantics)]) -> Result<(Semantics, Scope)> {
@@ -181,9 +187,11 @@ fn read_modify_write(form: &mut Form<'_, '_>, returns: bool) -> Result<Operation
         ("acq_rel", Semantics::AcquireRelease),
     ];
     let semantics = form.one_of(&strong[..if returns { 4 } else { 2 }]).unwrap_or(Semantics::Relaxed);
-    let named = form.peek().is_some_and(|next| SCOPES.iter().any(|(name, _)| *name == next));
-    let scope = if named { scope(form)? } else { Scope::Gpu };
+    // PTX ISA has the scope before the space; NVRTC 12.4 writes `red.global.cta.add` for the older atomics.
+    let before = optional_scope(form)?;
     let space = form.one_of(&SPACES[..3]).unwrap_or(Space::Generic);
+    let after = if before.is_none() { optional_scope(form)? } else { None };
+    let scope = before.or(after).unwrap_or(Scope::Gpu);
     let op = form.need(&ATOMICS)?;
     if !returns && matches!(op, Atomic::Cas | Atomic::Exch) {
         return Err(form.combination("`red` returns nothing, so it neither compares nor exchanges"));

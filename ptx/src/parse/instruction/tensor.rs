@@ -2,7 +2,7 @@
 
 use super::super::error::Result;
 use super::super::form::Form;
-use crate::{Matrix, Operation, Space, Type};
+use crate::{Matrix, Operand, Operation, Space, Type};
 use Type::*;
 
 /// Takes what all of these begin with.
@@ -56,7 +56,8 @@ pub(super) fn move_matrix(form: &mut Form<'_, '_>) -> Result<Operation> {
     form.need_one("trans")?;
     form.ty(&[B16])?;
     form.end(2, 2)?;
-    Ok(Operation::MoveMatrix { d: form.register(0, B32)?, a: form.value(1, B32)? })
+    let a = Operand::Register(form.register(1, B32)?);
+    Ok(Operation::MoveMatrix { d: form.register(0, B32)?, a })
 }
 
 /// Shape, element types of d and c, and of a and b; registers of d and c, of a, and of b.
@@ -86,10 +87,12 @@ const ELEMENTS: [(&str, Matrix); 6] = [
     ("s32", Matrix::S32),
 ];
 
-/// Registers of an accumulator: f32 and s32 alone in theirs, f16 in pairs.
-fn accumulator(element: Matrix) -> Type {
+/// The type of a fragment's registers: 16-bit elements in pairs, four bytes together, others alone.
+fn register(element: Matrix) -> Type {
     match element {
         Matrix::F32 => F32,
+        Matrix::F16 => F16x2,
+        Matrix::Bf16 => Bf16x2,
         _ => B32,
     }
 }
@@ -114,9 +117,9 @@ pub(super) fn mma(form: &mut Form<'_, '_>) -> Result<Operation> {
     Ok(Operation::Mma {
         shape,
         types,
-        d: form.all_registers(0, long, accumulator(d))?,
-        a: form.values(1, &[left], B32, false, false)?,
-        b: form.values(2, &[right], B32, false, false)?,
-        c: form.values(3, &[long], accumulator(c), false, false)?,
+        d: form.all_registers(0, long, register(d))?,
+        a: form.values(1, &[left], register(a), false, false)?,
+        b: form.values(2, &[right], register(b), false, false)?,
+        c: form.values(3, &[long], register(c), false, false)?,
     })
 }

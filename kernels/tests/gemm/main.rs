@@ -1,0 +1,8 @@
+//! The matrix products of `cuda/gemm.cu` on the simulated GPU: index maps, values, bits, counts.
+
+mod bits;
+mod counts;
+mod device;
+mod maps;
+mod problem;
+mod values;
