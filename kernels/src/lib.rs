@@ -8,7 +8,9 @@
 
 mod backend;
 pub mod driver;
+pub mod gemm;
 mod launch;
+pub mod source;
 pub mod tuning;
 
 pub use backend::CudaBackend;

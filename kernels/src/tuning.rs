@@ -1,1 +1,322 @@
 //! The only place where a tile shape stands.
+//!
+//! A [`Row`] is one compiled variant of a kernel: `cargo xtask ptx` compiles the row's source with its defines into its
+//! entry, and [`Tuning::row`] says which row serves an op of which shape on which device. Kernels without variants
+//! (one entry a source, no defines) do not stand here.
+//!
+//! What a tile means is said in `cuda/include/gemm_tile.cuh`. Which row is fastest is decided by measuring; no row may
+//! decide what is computed, and [`Row::bits`] says which rows give the same bits.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+/// One compiled variant of a kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Name of the op it serves, as in `octo_ops`.
+    pub op: &'static str,
+    /// PTX target.
+    pub arch: &'static str,
+    /// Stem of the CUDA source.
+    pub source: &'static str,
+    /// Name of the PTX entry: `<op>_<arch>_<shape>_<tile>_s<stages>`.
+    pub entry: String,
+    /// Preprocessor definitions, name and value.
+    pub defines: Vec<(&'static str, String)>,
+    /// Shape of a block's work.
+    pub tile: Tile,
+    /// Order of the sums: rows of an op with equal `bits` give equal results, bit for bit.
+    pub bits: &'static str,
+    /// Why there is such a row.
+    pub reason: &'static str,
+}
+
+/// A block's tile of a matrix product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tile {
+    /// Rows of the output.
+    pub m: u32,
+    /// Columns of the output.
+    pub n: u32,
+    /// Terms of the sum that one stage holds.
+    pub k: u32,
+    /// Stages in shared memory.
+    pub stages: u32,
+    /// Warps along m and along n.
+    pub warps: [u32; 2],
+    /// Blocks that share a multiprocessor, for `__launch_bounds__`.
+    pub resident: u32,
+}
+
+impl Tile {
+    /// Threads of a block.
+    pub const fn threads(&self) -> u32 {
+        32 * self.warps[0] * self.warps[1]
+    }
+
+    /// Dynamic shared memory of a block in bytes: every stage holds a bf16 panel of both operands.
+    pub const fn shared_bytes(&self) -> u32 {
+        2 * (self.m + self.n) * self.k * self.stages
+    }
+
+    /// Blocks that cover an `m` × `n` output.
+    pub const fn blocks(&self, m: u32, n: u32) -> u64 {
+        m.div_ceil(self.m) as u64 * n.div_ceil(self.n) as u64
+    }
+}
+
+/// What the choice of a row may depend on besides op and shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capability {
+    /// Compute capability, e.g. (8, 0).
+    pub version: (u32, u32),
+    /// Multiprocessors.
+    pub multiprocessors: u32,
+    /// Shared memory a block may ask for, in bytes.
+    pub shared_bytes: u32,
+}
+
+impl Capability {
+    /// NVIDIA A100.
+    pub const A100: Capability =
+        Capability { version: (8, 0), multiprocessors: 108, shared_bytes: 163 * 1024 };
+}
+
+/// Why no row serves an op.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TuningError {
+    /// No row of the op runs on the device.
+    #[error("{op}: no kernel runs on compute capability {}.{}; it needs 8.0 or higher", version.0, version.1)]
+    NoRow {
+        /// Op name.
+        op: String,
+        /// Compute capability of the device.
+        version: (u32, u32),
+    },
+    /// An override names a row that does not exist, or serves another op.
+    #[error("{op} has no kernel `{entry}`; there are: {}", known.join(", "))]
+    UnknownRow {
+        /// Op name.
+        op: String,
+        /// Entry asked for.
+        entry: String,
+        /// Entries of the op.
+        known: Vec<String>,
+    },
+    /// An override asks for more than the device has.
+    #[error("{entry} needs {needed} bytes of shared memory a block, the device has {available}")]
+    TooLarge {
+        /// Entry asked for.
+        entry: String,
+        /// Bytes it needs.
+        needed: u32,
+        /// Bytes there are.
+        available: u32,
+    },
+}
+
+/// The table and what the user has fixed in it: a pure function from op and shape to a row.
+#[derive(Clone, Debug)]
+pub struct Tuning {
+    capability: Capability,
+    fixed: BTreeMap<String, &'static Row>,
+}
+
+impl Tuning {
+    /// Dispatch for a device.
+    pub fn new(capability: Capability) -> Tuning {
+        Tuning { capability, fixed: BTreeMap::new() }
+    }
+
+    /// From now on every shape of `op` runs on the row with this entry (`--kernel op=entry`).
+    ///
+    /// # Errors
+    /// [`TuningError::UnknownRow`] and [`TuningError::TooLarge`].
+    pub fn fix(&mut self, op: &str, entry: &str) -> Result<(), TuningError> {
+        let of_op = || rows().iter().filter(|row| row.op == op);
+        let row = of_op().find(|row| row.entry == entry).ok_or_else(|| TuningError::UnknownRow {
+            op: op.into(),
+            entry: entry.into(),
+            known: of_op().map(|row| row.entry.clone()).collect(),
+        })?;
+        let (needed, available) = (row.tile.shared_bytes(), self.capability.shared_bytes);
+        if needed > available {
+            return Err(TuningError::TooLarge { entry: entry.into(), needed, available });
+        }
+        self.fixed.insert(op.into(), row);
+        Ok(())
+    }
+
+    /// The row for a product of `op` with an `m` × `n` output.
+    ///
+    /// No tile is taller than the output needs, and tiles under 64 rows serve only outputs that one of them covers
+    /// (more would read `b` once each). Among these the largest whose blocks give every multiprocessor work, since
+    /// traffic falls with a tile's sides; where none does, the one with the most blocks.
+    ///
+    /// # Errors
+    /// [`TuningError::NoRow`].
+    pub fn row(&self, op: &str, m: u32, n: u32) -> Result<&'static Row, TuningError> {
+        if let Some(row) = self.fixed.get(op) {
+            return Ok(row);
+        }
+        let runs: Vec<&Row> = rows()
+            .iter()
+            .filter(|row| row.op == op && self.capability.version >= (8, 0))
+            .filter(|row| row.tile.shared_bytes() <= self.capability.shared_bytes)
+            .collect();
+        let tallest = runs.iter().map(|row| row.tile.m).filter(|&height| height >= m).min();
+        let suits = |row: &&Row| {
+            let height = row.tile.m;
+            height <= tallest.unwrap_or(u32::MAX) && (height >= m || height >= 64)
+        };
+        let area = |row: &&Row| row.tile.m * row.tile.n;
+        let fills = |row: &&Row| row.tile.blocks(m, n) >= self.capability.multiprocessors.into();
+        let suitable = || runs.iter().copied().filter(suits);
+        suitable()
+            .filter(fills)
+            .max_by_key(area)
+            .or_else(|| suitable().min_by_key(area))
+            .ok_or_else(|| TuningError::NoRow { op: op.into(), version: self.capability.version })
+    }
+}
+
+/// Every row.
+pub fn rows() -> &'static [Row] {
+    &TABLE
+}
+
+static TABLE: LazyLock<Vec<Row>> = LazyLock::new(|| {
+    let forward = "one f32 sum an output, steps of 16 terms ascending (mma.sync m16n8k16)";
+    let mut table = Vec::new();
+    for (op, layout, epilogue, tiles) in GEMMS {
+        for &(tile, reason) in tiles.iter() {
+            let Tile { m, n, k, stages, warps, resident } = tile;
+            let entry = format!("{op}_sm80_{}_{m}x{n}x{k}_s{stages}", layout.to_lowercase());
+            let defines = vec![
+                ("ENTRY", entry.clone()),
+                ("LAYOUT", layout.to_string()),
+                ("EPILOGUE", epilogue.to_string()),
+                ("TILE", format!("{m},{n},{k},{stages},{},{},{resident}", warps[0], warps[1])),
+            ];
+            let (arch, source, bits) = ("sm_80", "gemm", forward);
+            table.push(Row { op, arch, source, entry, defines, tile, bits, reason });
+        }
+    }
+    table
+});
+
+/// A tile and why it is in the table.
+type Reasoned = (Tile, &'static str);
+
+/// Op, layout and epilogue (names in `gemm_tile.cuh` and `gemm_epilogue.cuh`), tiles.
+const GEMMS: [(&str, &str, &str, &[Reasoned]); 4] = [
+    ("linear_residual", "NT", "AddResidual", &[NARROW, DECODE, SMALL, SQUARE, WIDE]),
+    ("gate_up_swiglu", "NT", "Swiglu", &[DECODE, SMALL, SQUARE, WIDE]),
+    ("linear_backward_input", "NN", "StoreBf16", &[SMALL, SQUARE, WIDE]),
+    ("linear_backward_weight", "TN", "StoreF32", &[SMALL, SQUARE, WIDE]),
+];
+
+const NARROW: Reasoned = (
+    Tile { m: 16, n: 16, k: 64, stages: 10, warps: [1, 2], resident: 1 },
+    "decode into few columns: 128 blocks for 2,048 columns, each with 18 KiB of weights on their way",
+);
+
+const DECODE: Reasoned = (
+    Tile { m: 16, n: 64, k: 64, stages: 6, warps: [1, 4], resident: 1 },
+    "decode into many columns: rows of x are read a quarter as often, 40 KiB of weights on their way a block",
+);
+
+const SMALL: Reasoned = (
+    Tile { m: 64, n: 64, k: 64, stages: 4, warps: [2, 2], resident: 2 },
+    "prefill of a few rows, and products too small to fill the device with larger tiles",
+);
+
+const SQUARE: Reasoned = (
+    Tile { m: 128, n: 128, k: 32, stages: 4, warps: [2, 2], resident: 2 },
+    "training: 64 × 64 a warp halves shared-memory reads against 64 × 32; two blocks hide each other's barriers",
+);
+
+const WIDE: Reasoned = (
+    Tile { m: 128, n: 256, k: 32, stages: 4, warps: [2, 4], resident: 1 },
+    "large training products: a quarter less L2 traffic than 128 × 128; 96 KiB fit every device since 8.0",
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn entries_are_unique() {
+        let entries: BTreeSet<&str> = rows().iter().map(|row| row.entry.as_str()).collect();
+        assert_eq!(entries.len(), rows().len());
+    }
+
+    #[test]
+    fn rows_of_an_op_give_the_same_bits() {
+        for row in rows() {
+            assert!(rows().iter().filter(|other| other.op == row.op).all(|other| other.bits == row.bits));
+        }
+    }
+
+    #[test]
+    fn every_tile_fits_the_smallest_ampere_and_its_promised_neighbours() {
+        for row in rows() {
+            let bytes = row.tile.shared_bytes();
+            // A block may take 99 KiB on 8.6 and 8.9; a multiprocessor of an A100 has 164 KiB and 64 Ki registers,
+            // each block costs 1 KiB of its own.
+            assert!(bytes <= 99 * 1024, "{}: {bytes}", row.entry);
+            assert!(row.tile.resident * (bytes + 1024) <= 164 * 1024, "{}", row.entry);
+            assert!(row.tile.resident * row.tile.threads() * 64 <= 65536, "{}", row.entry);
+        }
+    }
+
+    #[test]
+    fn dispatch_chooses_as_the_reasons_say() {
+        let tuning = Tuning::new(Capability::A100);
+        let tile = |op, m, n| {
+            let tile = tuning.row(op, m, n).unwrap().tile;
+            (tile.m, tile.n)
+        };
+        assert_eq!(tile("linear_residual", 1, 2048), (16, 16));
+        assert_eq!(tile("linear_residual", 16, 8192), (16, 64));
+        assert_eq!(tile("linear_residual", 17, 8192), (64, 64));
+        assert_eq!(tile("linear_residual", 64, 896), (64, 64));
+        assert_eq!(tile("linear_residual", 1024, 2048), (128, 128));
+        assert_eq!(tile("linear_residual", 8192, 4096), (128, 256));
+        assert_eq!(tile("gate_up_swiglu", 1, 9728), (16, 64));
+        assert_eq!(tile("linear_backward_input", 1, 64), (64, 64));
+        assert_eq!(tile("linear_backward_weight", 4096, 14336), (128, 256));
+    }
+
+    #[test]
+    fn an_override_serves_every_shape_or_is_refused() {
+        let mut tuning = Tuning::new(Capability::A100);
+        tuning.fix("linear_residual", "linear_residual_sm80_nt_64x64x64_s4").unwrap();
+        assert_eq!(tuning.row("linear_residual", 1, 16).unwrap().tile.m, 64);
+        let wrong = tuning.fix("gate_up_swiglu", "linear_residual_sm80_nt_64x64x64_s4").unwrap_err();
+        assert!(wrong.to_string().contains("gate_up_swiglu_sm80_nt_64x64x64_s4"), "{wrong}");
+        let small = Capability { shared_bytes: 48 * 1024, ..Capability::A100 };
+        let wrong =
+            Tuning::new(small).fix("gate_up_swiglu", "gate_up_swiglu_sm80_nt_128x128x32_s4").unwrap_err();
+        assert!(matches!(wrong, TuningError::TooLarge { needed: 65536, .. }), "{wrong}");
+    }
+
+    #[test]
+    fn a_device_before_ampere_is_refused() {
+        let volta = Capability { version: (7, 0), ..Capability::A100 };
+        assert!(Tuning::new(volta).row("linear_residual", 1, 1).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn every_shape_has_a_row_that_is_not_taller_than_it_needs(m in 1u32..100_000, n in 1u32..300_000) {
+            for op in ["linear_residual", "gate_up_swiglu", "linear_backward_input", "linear_backward_weight"] {
+                let tile = Tuning::new(Capability::A100).row(op, m, n).unwrap().tile;
+                prop_assert!(tile.m <= m.next_power_of_two().max(64));
+            }
+        }
+    }
+}

@@ -12,9 +12,9 @@ mod isa;
 mod module;
 pub mod numerics;
 mod parse;
-pub use parse::*;
 pub mod shipped;
 pub mod sim;
 
 pub use isa::*;
 pub use module::*;
+pub use parse::*;
