@@ -451,3 +451,18 @@ impl Drop for CudaDriver {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_gpu_opening_is_one_clear_error() {
+        // SAFETY: only looks whether the library can be loaded.
+        if unsafe { sys::is_culib_present() } {
+            return eprintln!("skipped: this machine has CUDA's driver library");
+        }
+        let error = CudaDriver::open(0).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(error.contains("libcuda.so.1") && error.contains("install"), "{error}");
+    }
+}
