@@ -97,6 +97,22 @@ pub enum DriverError {
         /// First such byte.
         offset: u64,
     },
+    /// There is no device to open.
+    #[error("no GPU: {why}")]
+    NoDevice {
+        /// What is missing and what to do.
+        why: String,
+    },
+    /// The driver library reports an error that has no variant of its own.
+    #[error("{call}: {what}")]
+    Cuda {
+        /// CUDA function.
+        call: &'static str,
+        /// Its return code.
+        code: u32,
+        /// Name of the code and the library's words.
+        what: String,
+    },
     /// Earlier work failed, and the context with it (as CUDA's errors of asynchronous work stay).
     #[error("the device no longer works since an earlier failure: {first}")]
     Poisoned {

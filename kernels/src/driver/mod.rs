@@ -8,9 +8,12 @@
 //!
 //! It does not know ops, views or PTX tables; those are the backend's. Read this file first, then `sim/mod.rs`.
 
+#[allow(unsafe_code, reason = "the edge to the driver library")]
+mod cuda;
 mod error;
 mod sim;
 
+pub use cuda::CudaDriver;
 pub use error::{CaptureError, DriverError};
 pub use sim::{SimConfig, SimDriver};
 
