@@ -378,13 +378,28 @@ name = "decay"
 steps = 5
 sequence_length = 64
 batch_tokens = 128
-micro_batch_tokens = 64
+micro_batch_tokens = 128
 mixture = { problems = 0.25, more = 0.75 }
 schedule = { shape = "cosine", lr = 1e-2, final_lr = 1e-3 }
 "#;
     let recipe = crate::folder::RECIPE;
     folder.put("recipe.toml", recipe[..start].to_owned() + stages + &recipe[end..]);
     folder.succeed(["train", "recipe.toml", "--set", "run.dir=whole"]);
+    let mut both = 0;
+    for line in folder.lines("whole/metrics.jsonl") {
+        let sources: Vec<f64> =
+            ["lm_loss/problems", "lm_loss/more"].iter().filter_map(|name| line[name].as_f64()).collect();
+        let least = sources.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = sources.iter().copied().fold(0.0, f64::max);
+        let all = line["lm_loss"].as_f64().unwrap();
+        // Where one source gave the whole step, up to the rounding of two sums.
+        assert!((least..=most).contains(&all) || (all - most).abs() < 1e-6 * all, "{line}");
+        both += usize::from(least < most);
+    }
+    assert!(both >= 5, "{both} steps have both sources");
+    let status: serde_json::Value = serde_json::from_slice(&folder.read("whole/status.json")).unwrap();
+    assert_eq!((&status["stage"], &status["state"]), (&"decay".into(), &"finished".into()));
+    assert_eq!(status["last_checkpoint_step"], 10);
     for at in ["60", "110", "170", "230", "290"] {
         let dir = format!("run.dir=killed-{at}");
         let args = || TRAIN.into_iter().chain(["--set", &dir]);

@@ -80,14 +80,6 @@ pub enum TrainError {
         /// The model.
         path: PathBuf,
     },
-    /// Stages of one run differ in what a device holds.
-    #[error("stages `{first}` and `{other}` have micro-batches of different size; give them the same")]
-    MicroBatches {
-        /// The first stage.
-        first: String,
-        /// The other.
-        other: String,
-    },
     /// The stage trains on a source that the recipe does not have.
     #[error("the stage's source `{0}` is not among data.sources")]
     NoSource(String),

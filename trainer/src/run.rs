@@ -199,6 +199,7 @@ impl<'a> Run<'a> {
         let mut pending: Option<Pending> = None;
         for step in self.first..self.recipe.total_steps() {
             let began = Instant::now();
+            self.tell_stage(step)?;
             let skips = self.recipe.data.skips(step);
             if skips {
                 self.observer.note(&format!("step {}: left out (data.skip_steps)", step + 1));
@@ -223,11 +224,20 @@ impl<'a> Run<'a> {
         self.end()
     }
 
+    /// Tells of a stage that begins with a step.
+    fn tell_stage(&mut self, step: u64) -> Result<(), TrainError> {
+        let (stage, within) = self.recipe.at(step);
+        match (&mut self.telemetry, self.recipe.stages.get(stage)) {
+            (Some(telemetry), Some(stage)) if within == 0 => telemetry.stage(&stage.name, SystemTime::now()),
+            _ => Ok(()),
+        }
+    }
+
     /// Waits for a checkpoint under way, and tells of it.
     fn wait_for_saver(&mut self) -> Result<(), TrainError> {
-        if let (Some(step), Some(telemetry)) = (self.saver.wait()?, &mut self.telemetry) {
-            let path = self.folder.checkpoints().join(checkpoint::name(step));
-            telemetry.saved(&path, step, SystemTime::now())?;
+        if let (Some(saved), Some(telemetry)) = (self.saver.wait()?, &mut self.telemetry) {
+            let path = self.folder.checkpoints().join(checkpoint::name(saved.step));
+            telemetry.saved(saved.rolling.then_some((&path, saved.step)), SystemTime::now())?;
         }
         Ok(())
     }
@@ -248,7 +258,8 @@ impl<'a> Run<'a> {
             if self.options.stop.is_asked_for() {
                 return Ok(None);
             }
-            trainer.pass(queue, i, &micro_batch(batch))?;
+            let sources: Vec<u32> = batch.origins.iter().map(|origin| origin.source as u32).collect();
+            trainer.pass(queue, i, &micro_batch(batch, &sources))?;
         }
         if self.options.plant_nan == Some(step + 1) {
             let first = trainer.net().params.view(trainer.gradients(), trainer.net().params.embedding());

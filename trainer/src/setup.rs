@@ -155,9 +155,7 @@ pub(crate) fn prepare(recipe: &Recipe, named: &Named, mut queue: Queue) -> Resul
         weight_decay: o.weight_decay,
         clip: o.clip.unwrap_or(f64::INFINITY),
     };
-    let tokens = count("micro_batch_tokens", micro_batch_tokens(recipe)?)?;
-    // Every token may be a document of its own.
-    let mut trainer = Trainer::new(&mut queue, net, optimizer, Shape { tokens, documents: tokens })?;
+    let mut trainer = Trainer::new(&mut queue, net, optimizer, &shapes(recipe)?)?;
     queue.seal();
     match &named.start {
         Start::Resume(dir, checkpoint) => restore(&mut queue, &mut trainer, dir, checkpoint)?,
@@ -199,14 +197,20 @@ fn masters(trainer: &Trainer, checkpoint: &Checkpoint) -> Result<Option<ParamFil
     Ok(Some(ParamFiles::open(&checkpoint.state(), "masters", trainer.net().params.clone())?))
 }
 
-/// The micro-batch of all stages: a device's buffers have one size.
-fn micro_batch_tokens(recipe: &Recipe) -> Result<u64, TrainError> {
-    let mut stages = recipe.stages.iter();
-    let Some(first) = stages.next() else { return Ok(0) };
-    match stages.find(|stage| stage.micro_batch_tokens != first.micro_batch_tokens) {
-        None => Ok(first.micro_batch_tokens),
-        Some(other) => Err(TrainError::MicroBatches { first: first.name.clone(), other: other.name.clone() }),
+/// The shapes of the stages' micro-batches, each once.
+fn shapes(recipe: &Recipe) -> Result<Vec<Shape>, TrainError> {
+    let mut shapes: Vec<Shape> = Vec::new();
+    for stage in &recipe.stages {
+        let tokens = count("micro_batch_tokens", stage.micro_batch_tokens)?;
+        let sequences = tokens / count("sequence_length", stage.sequence_length)?;
+        let sources = count("sources", stage.mixture.len() as u64)?;
+        match shapes.iter_mut().find(|shape| (shape.tokens, shape.sequences) == (tokens, sequences)) {
+            Some(shape) => shape.sources = shape.sources.max(sources),
+            // Every token may be a document of its own.
+            None => shapes.push(Shape { tokens, documents: tokens, sequences, sources }),
+        }
     }
+    Ok(shapes)
 }
 
 /// Tokens that a sample may have, prompt included.

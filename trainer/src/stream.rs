@@ -5,7 +5,7 @@ use crate::setup::{self, Named, Start};
 use crate::{Observer, TrainError, corpus};
 use octo_recipe::{Order as RecipeOrder, Recipe, Stage};
 use octo_rows::Split;
-use octo_shards::{Batch, BatchOptions, Batches, MixturePart, Order, Prefetcher, TokenSource};
+use octo_shards::{Batch, BatchOptions, Batches, IGNORED_LABEL, MixturePart, Order, Prefetcher, TokenSource};
 use octo_text::Tokenizer;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -160,6 +160,28 @@ impl Stream {
             .collect();
         places.dedup();
         places.join(", ")
+    }
+
+    /// `lm_loss/<source>` of a step: the mean loss a target of each source that has any in it, from the sums.
+    pub fn source_losses(&self, step: u64, data: &[Batch], sums: &[f64]) -> BTreeMap<String, f64> {
+        let Some((stage, _)) = self.stage(step).filter(|(stage, _)| stage.batches.mixture().len() > 1) else {
+            // Of one source it would be the loss once more.
+            return BTreeMap::new();
+        };
+        let mut targets = vec![0u64; sums.len()];
+        for batch in data {
+            let sequences = batch.labels.chunks_exact(stage.sequence_length as usize);
+            for (origin, labels) in batch.origins.iter().zip(sequences) {
+                if let Some(targets) = targets.get_mut(origin.source) {
+                    *targets += labels.iter().filter(|&&label| label != IGNORED_LABEL).count() as u64;
+                }
+            }
+        }
+        let means = stage.batches.mixture().iter().zip(sums.iter().zip(targets));
+        let has_any = means.filter(|(_, (_, targets))| *targets > 0);
+        has_any
+            .map(|(part, (sum, targets))| (format!("lm_loss/{}", part.name), sum / targets as f64))
+            .collect()
     }
 
     /// Where the data stands after so many steps.

@@ -103,6 +103,7 @@ impl Run<'_> {
             lr: step.lr,
             grad_norm: report.grad_norm,
             tokens_per_sec: stage.batch_tokens as f64 / step.took.as_secs_f64(),
+            sources: self.stream.source_losses(step.step, &step.data, &report.source_losses),
             validation,
             ..StepMetrics::default()
         };
