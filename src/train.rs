@@ -6,7 +6,7 @@ use crate::{Interrupted, StoppedByGuard};
 use anyhow::{Context, Result, anyhow};
 use octo_durable::KillingFs;
 use octo_recipe::{Options, Recipe, ThisMachine};
-use octo_trainer::{Outcome, Stop, TrainError, TrainOptions, train};
+use octo_trainer::{Outcome, Plant, Stop, TrainError, TrainOptions, train};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
 use std::path::{Path, PathBuf};
@@ -64,14 +64,18 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 /// Faults that tests plant (docs/testing.md): `OCTO_KILL_AT=N` kills the process before its disk operation N,
-/// `OCTO_PLANT_NAN=S` makes the gradient of step S NaN.
+/// `OCTO_PLANT_NAN=S` makes the gradient of step S NaN, `OCTO_PLANT_NAN=forward:S` its forward pass.
 fn planted_faults() -> Result<TrainOptions> {
-    let number = |name: &str| -> Result<Option<u64>> {
-        let value = std::env::var(name).ok();
-        value.map(|v| v.parse().with_context(|| format!("{name}={v} is not a number"))).transpose()
-    };
-    let mut options = TrainOptions { plant_nan: number("OCTO_PLANT_NAN")?, ..TrainOptions::default() };
-    if let Some(at) = number("OCTO_KILL_AT")? {
+    let mut options = TrainOptions::default();
+    if let Ok(step) = std::env::var("OCTO_PLANT_NAN") {
+        let number = |step: &str| step.parse().with_context(|| format!("OCTO_PLANT_NAN={step}"));
+        options.plant = Some(match step.strip_prefix("forward:") {
+            Some(step) => Plant::Forward(number(step)?),
+            None => Plant::Gradient(number(&step)?),
+        });
+    }
+    if let Ok(at) = std::env::var("OCTO_KILL_AT") {
+        let at = at.parse().with_context(|| format!("OCTO_KILL_AT={at}"))?;
         options.fs = Box::leak(Box::new(KillingFs::new(at)));
     }
     Ok(options)

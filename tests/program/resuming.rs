@@ -186,31 +186,61 @@ fn when_every_checkpoint_is_damaged_the_run_says_so_and_loses_nothing() {
 }
 
 #[test]
-fn a_gradient_that_is_not_finite_stops_the_run_before_it_touches_a_weight() {
+fn a_step_that_is_not_finite_stops_the_run_before_it_touches_a_weight() {
     let folder = folder();
-    let run = |args: &[&str]| -> Outcome {
-        let args = TRAIN.iter().chain(args).copied();
-        folder.outcome(folder.start(args, ("OCTO_PLANT_NAN", "8")))
-    };
-    for _ in 0..2 {
-        let outcome = run(&[]);
-        assert_eq!(outcome.code, 3, "{}", outcome.stderr);
-        assert!(outcome.stderr.contains("error: step 8: loss "), "{}", outcome.stderr);
-        assert!(outcome.stderr.contains("generated word problems:"), "{}", outcome.stderr);
-        assert_eq!(checkpoints(&folder, "run"), ["latest", "step-00000003", "step-00000006"]);
-        assert_eq!(folder.lines("run/metrics.jsonl").len(), 7);
-    }
     let skip = ["--set", "data.skip_steps=[\"8\"]"];
-    let refused = run(&skip);
-    assert_eq!(refused.code, 1);
-    assert!(refused.stderr.contains("--accept-change data.skip_steps"), "{}", refused.stderr);
-    let accepted = run(&[&skip[..], &["--accept-change", "skip_steps"]].concat());
-    assert_eq!(accepted.code, 0, "{}", accepted.stderr);
-    let steps: Vec<u64> =
-        folder.lines("run/metrics.jsonl").iter().map(|line| line["step"].as_u64().unwrap()).collect();
-    assert_eq!(steps, [1, 2, 3, 4, 5, 6, 7, 9, 10]);
-    let lineage = folder.lines("run/lineage.jsonl");
-    assert_eq!(lineage.last().unwrap()["accepted"][0], "skip_steps");
+    folder.succeed(TRAIN.iter().chain(&["--set", "run.dir=skipped"]).chain(&skip));
+    for plant in ["8", "forward:8"] {
+        let run = |args: &[&str]| -> Outcome {
+            let args = TRAIN.iter().chain(args).copied();
+            folder.outcome(folder.start(args, ("OCTO_PLANT_NAN", plant)))
+        };
+        for _ in 0..2 {
+            let outcome = run(&[]);
+            assert_eq!(outcome.code, 3, "{}", outcome.stderr);
+            assert!(outcome.stderr.contains("error: step 8: loss "), "{}", outcome.stderr);
+            assert_eq!(outcome.stderr.contains("step 8: loss NaN"), plant != "8", "{}", outcome.stderr);
+            let documents = "hold problems: generated word problems:";
+            assert!(outcome.stderr.contains(documents), "{}", outcome.stderr);
+            assert_eq!(checkpoints(&folder, "run"), ["latest", "step-00000003", "step-00000006"]);
+            assert_eq!(folder.lines("run/metrics.jsonl").len(), 7);
+            folder.succeed(["doctor", "run/checkpoints/step-00000006"]);
+        }
+        let refused = run(&skip);
+        assert_eq!(refused.code, 1);
+        assert!(refused.stderr.contains("--accept-change data.skip_steps"), "{}", refused.stderr);
+        let accepted = run(&[&skip[..], &["--accept-change", "skip_steps"]].concat());
+        assert_eq!(accepted.code, 0, "{}", accepted.stderr);
+        let steps: Vec<u64> =
+            folder.lines("run/metrics.jsonl").iter().map(|line| line["step"].as_u64().unwrap()).collect();
+        assert_eq!(steps, [1, 2, 3, 4, 5, 6, 7, 9, 10]);
+        let lineage = folder.lines("run/lineage.jsonl");
+        assert_eq!(lineage.last().unwrap()["accepted"][0], "skip_steps");
+        // As if the step had never been meant to be taken.
+        let weights = |dir: &str| folder.read(&format!("{dir}/checkpoints/latest/model/model.safetensors"));
+        assert!(weights("run") == weights("skipped"));
+        fs::remove_dir_all(folder.path("run")).unwrap();
+    }
+}
+
+#[test]
+fn the_documents_of_a_step_that_is_not_finite_are_named_by_file_and_row() {
+    let folder = folder();
+    let row = |i: usize| format!("{{\"text\": \"Row {i} says {} and {}.\"}}\n", i * 7 % 31, i * 11 % 29);
+    folder.put("rows.jsonl", (0..400).map(row).collect::<String>());
+    let recipe = crate::folder::RECIPE
+        .replace("generated = { kind = \"word-problems\", rows = 60, seed = 1 }", "path = \"rows.jsonl\"")
+        .replacen("text = \"{{ question }} {{ answer }}\"\n", "", 1);
+    folder.put("rows.toml", recipe.replace("steps = 10\n", "steps = 10\norder = \"sequential\"\n"));
+    let args = ["train", "rows.toml"];
+    let outcome = folder.outcome(folder.start(args, ("OCTO_PLANT_NAN", "forward:1")));
+    assert_eq!(outcome.code, 3, "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("hold problems: DIR/rows.jsonl:1 to DIR/rows.jsonl:"),
+        "{}",
+        outcome.stderr
+    );
+    assert!(checkpoints(&folder, "run").is_empty());
 }
 
 #[test]
@@ -226,11 +256,14 @@ fn steps_that_are_not_finite_may_be_left_out_up_to_a_number_and_on_record() {
             .chain([format!("data.max_skips={at_most}")])
             .chain(dir)
     };
-    let outcome = folder.outcome(folder.start(args("1"), ("OCTO_PLANT_NAN", "8")));
-    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
-    assert!(outcome.stderr.contains("left out (1 of at most 1): step 8"), "{}", outcome.stderr);
-    assert_eq!(folder.lines("most-1/metrics.jsonl").len(), 9);
-    assert_eq!(folder.lines("most-1/lineage.jsonl")[1]["left_out"], 8);
+    for plant in ["8", "forward:8"] {
+        let outcome = folder.outcome(folder.start(args("1"), ("OCTO_PLANT_NAN", plant)));
+        assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("left out (1 of at most 1): step 8"), "{}", outcome.stderr);
+        assert_eq!(folder.lines("most-1/metrics.jsonl").len(), 9);
+        assert_eq!(folder.lines("most-1/lineage.jsonl")[1]["left_out"], 8);
+        fs::remove_dir_all(folder.path("most-1")).unwrap();
+    }
 }
 
 #[test]

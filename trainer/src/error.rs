@@ -121,7 +121,8 @@ pub enum TrainError {
     /// Loss or gradient norm is not finite: a guard stopped the run.
     #[error(
         "step {step}: loss {loss} or gradient norm {grad_norm} is not finite; the weights were left as they \
-         were before it. Its micro-batches hold: {documents}"
+         were before it. Its sequences hold {documents}. To leave the step out: --set 'data.skip_steps=[\"{step}\"]' --accept-change \
+         skip_steps"
     )]
     NotFinite {
         /// The step, from 1.

@@ -28,7 +28,7 @@ mod validation;
 pub use error::TrainError;
 pub use metrics::{StepMetrics, TIME_FIELDS, flops_per_token, mfu};
 pub use observer::{Observer, Outcome, ValidationOutcome};
-pub use options::{Stop, TrainOptions};
+pub use options::{Plant, Stop, TrainOptions};
 pub use run::train;
 pub use sinks::{SinkReport, Sinks};
 pub use status::{Pace, RunState, Status, StatusFile};

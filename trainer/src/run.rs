@@ -10,8 +10,10 @@ use crate::stream::{Before, Stream};
 use crate::telemetry::{Beginning, Telemetry};
 use crate::unigram::Unigram;
 use crate::validation::{HeldOut, micro_batch};
-use crate::{Observer, Outcome, TrainError, TrainOptions};
+use crate::{Observer, Outcome, Plant, TrainError, TrainOptions};
 use octo_model::StepReport;
+use octo_ops::View;
+use octo_queue::Queue;
 use octo_recipe::Recipe;
 use octo_shards::Batch;
 use std::collections::BTreeMap;
@@ -253,6 +255,11 @@ impl<'a> Run<'a> {
     /// One optimizer step, and the report of the one before it; `None` where the run was asked to stop first.
     fn step(&mut self, step: u64, lr: f64, data: &[Batch]) -> Result<Option<Option<StepReport>>, TrainError> {
         let Ready { queue, trainer, .. } = &mut self.ready;
+        let plant = self.options.plant;
+        let forward = match plant == Some(Plant::Forward(step + 1)) {
+            true => Some(poison(queue, trainer.net().rope.slice_rows(0, 1))?),
+            false => None,
+        };
         trainer.begin(queue, lr, data.iter().map(|batch| batch.targets).sum())?;
         for (i, batch) in data.iter().enumerate() {
             if self.options.stop.is_asked_for() {
@@ -261,9 +268,12 @@ impl<'a> Run<'a> {
             let sources: Vec<u32> = batch.origins.iter().map(|origin| origin.source as u32).collect();
             trainer.pass(queue, i, &micro_batch(batch, &sources))?;
         }
-        if self.options.plant_nan == Some(step + 1) {
-            let first = trainer.net().params.view(trainer.gradients(), trainer.net().params.embedding());
-            queue.upload(first, &vec![0xff; first.span_bytes() as usize])?;
+        if let Some((view, bytes)) = forward {
+            queue.upload(view, &bytes)?;
+        }
+        if plant == Some(Plant::Gradient(step + 1)) {
+            let params = &trainer.net().params;
+            poison(queue, params.view(trainer.gradients(), params.embedding()))?;
         }
         Ok(Some(trainer.update(queue)?))
     }
@@ -297,6 +307,14 @@ impl<'a> Run<'a> {
         let model = self.folder.checkpoints().join(checkpoint::name(steps)).join("model");
         Ok(Outcome { steps, last_loss: self.last, validation, model })
     }
+}
+
+/// Plants NaN. Returns what was there before, to be put back.
+fn poison(queue: &mut Queue, view: View) -> Result<(View, Vec<u8>), TrainError> {
+    let mut bytes = vec![0; view.span_bytes() as usize];
+    queue.snapshot(view, &mut bytes)?;
+    queue.upload(view, &vec![0xff; bytes.len()])?;
+    Ok((view, bytes))
 }
 
 /// The head of a run.
