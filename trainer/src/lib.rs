@@ -10,6 +10,7 @@ mod checkpoint;
 mod corpus;
 mod error;
 mod folder;
+mod forecast;
 mod metrics;
 mod observer;
 mod options;
@@ -26,6 +27,7 @@ mod unigram;
 mod validation;
 
 pub use error::TrainError;
+pub use forecast::{Disk, Forecast, TokenRate, forecast};
 pub use metrics::{StepMetrics, TIME_FIELDS, flops_per_token, mfu};
 pub use observer::{Observer, Outcome, ValidationOutcome};
 pub use options::{Plant, Stop, TrainOptions};

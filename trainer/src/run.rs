@@ -68,7 +68,8 @@ pub fn train(
         .iter()
         .map(|v| HeldOut::prepare(v, recipe, &named.tokenizer, vocab, observer))
         .collect::<Result<Vec<_>, _>>()?;
-    let ready = setup::prepare(recipe, &named, queue)?;
+    let mut ready = setup::allocate(recipe, &named, queue)?;
+    setup::fill(recipe, &named, &mut ready)?;
     describe(recipe, &named, &ready, &stream, observer);
     let folder = match held.take() {
         Some(folder) => folder,

@@ -132,8 +132,8 @@ pub(crate) fn device(recipe: &Recipe) -> DeviceKind {
     }
 }
 
-/// Allocates everything a run needs on the queue, fills the weights, captures the programs.
-pub(crate) fn prepare(recipe: &Recipe, named: &Named, mut queue: Queue) -> Result<Ready, TrainError> {
+/// Allocates everything a run needs on the queue and captures the programs.
+pub(crate) fn allocate(recipe: &Recipe, named: &Named, mut queue: Queue) -> Result<Ready, TrainError> {
     let longest = recipe.stages.iter().map(|stage| stage.sequence_length).max().unwrap_or(0);
     let positions = count("sequence_length", longest)?;
     let samples = sample_context(recipe, &named.config);
@@ -155,22 +155,28 @@ pub(crate) fn prepare(recipe: &Recipe, named: &Named, mut queue: Queue) -> Resul
         weight_decay: o.weight_decay,
         clip: o.clip.unwrap_or(f64::INFINITY),
     };
-    let mut trainer = Trainer::new(&mut queue, net, optimizer, &shapes(recipe)?)?;
+    let trainer = Trainer::new(&mut queue, net, optimizer, &shapes(recipe)?)?;
     queue.seal();
+    Ok(Ready { queue, trainer, session })
+}
+
+/// Fills the weights, and where the run goes on the optimizer's state.
+pub(crate) fn fill(recipe: &Recipe, named: &Named, ready: &mut Ready) -> Result<(), TrainError> {
+    let Ready { queue, trainer, .. } = ready;
     match &named.start {
-        Start::Resume(dir, checkpoint) => restore(&mut queue, &mut trainer, dir, checkpoint)?,
+        Start::Resume(dir, checkpoint) => restore(queue, trainer, dir, checkpoint)?,
         Start::Branch(dir, checkpoint) if recipe.model.optimizer_state == OptimizerState::Load => {
-            restore(&mut queue, &mut trainer, dir, checkpoint)?;
+            restore(queue, trainer, dir, checkpoint)?;
         }
         Start::Branch(dir, checkpoint) => {
-            let masters = masters(&trainer, checkpoint)?;
+            let masters = masters(trainer, checkpoint)?;
             let files = masters.as_ref().unwrap_or(dir.weights());
-            trainer.net().load(&mut queue, files, trainer.remainder())?;
+            trainer.net().load(queue, files, trainer.remainder())?;
         }
-        Start::Directory(dir) => trainer.net().load(&mut queue, dir.weights(), trainer.remainder())?,
-        Start::Random => trainer.net().randomise(&mut queue, recipe.run.seed, trainer.remainder())?,
+        Start::Directory(dir) => trainer.net().load(queue, dir.weights(), trainer.remainder())?,
+        Start::Random => trainer.net().randomise(queue, recipe.run.seed, trainer.remainder())?,
     }
-    Ok(Ready { queue, trainer, session })
+    Ok(())
 }
 
 /// Takes up the state of a checkpoint.

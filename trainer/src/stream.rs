@@ -231,6 +231,11 @@ impl Stream {
         Ok(())
     }
 
+    /// Tokens of a source, where stages draw from it.
+    pub fn tokens(&self, source: &str) -> Option<u64> {
+        self.sources.get(source).map(|tokens| tokens.tokens())
+    }
+
     /// What the last stage draws from.
     pub fn last_mixture(&self) -> &[MixturePart] {
         self.stages.last().map_or(&[], |stage| stage.batches.mixture())

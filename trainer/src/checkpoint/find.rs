@@ -58,6 +58,12 @@ pub(crate) fn list(checkpoints: &Path) -> Result<Vec<(u64, PathBuf)>, TrainError
     Ok(found)
 }
 
+/// The newest checkpoint of a run, whether it is whole or not.
+pub(crate) fn newest(run: &Path) -> Result<Option<Checkpoint>, TrainError> {
+    let found = list(&run.join("checkpoints"))?;
+    found.first().map(|(_, path)| Checkpoint::open(path)).transpose()
+}
+
 /// The newest checkpoint whose every byte is what was written. Damaged ones are named and moved to `damaged`,
 /// or with `strict` are an error.
 pub(crate) fn newest_whole(

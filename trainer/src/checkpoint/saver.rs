@@ -60,7 +60,7 @@ impl Saver {
         prune(fs, folder, keep)?;
         // One more is written before the oldest goes.
         let missing = (keep + 1).saturating_sub(list(folder)?.len()) as u64;
-        let (need, free) = (missing * checkpoint_bytes(trainer), free_bytes(folder)?);
+        let (need, free) = (missing * bytes_of_state(trainer), free_bytes(folder)?);
         if need > free {
             return Err(TrainError::NoRoom { path: folder.to_owned(), need, free });
         }
@@ -160,7 +160,7 @@ impl Drop for Saver {
 }
 
 /// Bytes of the tensors of one checkpoint.
-fn checkpoint_bytes(trainer: &Trainer) -> u64 {
+pub(crate) fn bytes_of_state(trainer: &Trainer) -> u64 {
     let net = trainer.net();
     let masters = if trainer.remainder().is_some() { 4 } else { 0 };
     net.params.parameter_count() * (net.weights.dtype.bytes() + masters + 8)
