@@ -23,7 +23,7 @@ pub struct Args {
     sets: Vec<String>,
     /// Say what the run would come to (steps, tokens, passes, learning rates, memory, disk, time), or with
     /// --dry-run=recipe what the recipe resolves to; write nothing.
-    #[arg(long, value_enum, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = "plan")]
+    #[arg(long, value_enum, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = "plan", hide_possible_values = true)]
     dry_run: Option<DryRun>,
     /// Start over: an earlier run in the folder is moved to its `discarded/`.
     #[arg(long)]

@@ -159,10 +159,7 @@ fn a_flipped_byte_anywhere_in_a_checkpoint_is_named_and_the_one_before_it_taken(
         let args = || TRAIN.into_iter().chain(["--set", &set]);
         folder.succeed(args());
         let name = format!("damaged-{i}/checkpoints/step-00000010/{file}");
-        let mut bytes = folder.read(&name);
-        let at = bytes.len() * (i + 1) / (files.len() + 1);
-        bytes[at] ^= 4;
-        folder.put(&name, bytes);
+        flip(&folder, &name, folder.read(&name).len() * (i + 1) / (files.len() + 1));
         let error = folder.fail(args().chain(["--strict-resume"]));
         assert!(error.contains("step-00000010 is damaged") && error.contains(file), "{error}");
         let outcome = folder.succeed(args());
@@ -172,12 +169,46 @@ fn a_flipped_byte_anywhere_in_a_checkpoint_is_named_and_the_one_before_it_taken(
     }
 }
 
+/// Changes a byte of a file.
+fn flip(folder: &Folder, name: &str, at: usize) {
+    let mut bytes = folder.read(name);
+    bytes[at] ^= 4;
+    folder.put(name, bytes);
+}
+
+#[test]
+fn a_flipped_byte_is_found_in_headers_and_in_weights_that_only_others_read() {
+    let folder = folder();
+    let bf16 = |dir: &str| {
+        let dir = format!("run.dir={dir}");
+        let sets = ["--set", "model.weights=bf16", "--set", &dir].map(str::to_owned);
+        TRAIN.map(str::to_owned).into_iter().chain(sets)
+    };
+    folder.succeed(bf16("half"));
+    let end = || folder.read("half/checkpoints/step-00000010/manifest.json");
+    let whole = end();
+    // The run goes on from the masters; the rounded weights are for whoever wants the model.
+    for (file, at) in [
+        ("model/model.safetensors", 40_000),
+        ("model/model.safetensors", 3),
+        ("state/masters.safetensors", 30),
+        ("state/moment2.safetensors", 90_000),
+    ] {
+        flip(&folder, &format!("half/checkpoints/step-00000010/{file}"), at);
+        let outcome = folder.succeed(bf16("half"));
+        let said = |what: &str| assert!(outcome.stderr.contains(what), "{what}: {}", outcome.stderr);
+        said(&format!("step-00000010 is damaged: {file} has other bytes"));
+        said("goes on after step 9");
+        assert!(end() == whole, "{file}");
+    }
+}
+
 #[test]
 fn when_every_checkpoint_is_damaged_the_run_says_so_and_loses_nothing() {
     let folder = folder();
-    for step in ["step-00000009", "step-00000010"] {
-        folder.put(&format!("whole/checkpoints/{step}/state/more.json"), "{}");
-    }
+    // One shows at once, the other when its tensors are read.
+    folder.put("whole/checkpoints/step-00000009/state/more.json", "{}");
+    flip(&folder, "whole/checkpoints/step-00000010/state/moment1.safetensors", 50_000);
     let args = || TRAIN.into_iter().chain(["--set", "run.dir=whole"]);
     let error = folder.fail(args());
     assert!(error.contains("all 2 checkpoints are damaged") && error.contains("--fresh"), "{error}");

@@ -8,14 +8,16 @@ use octo_recipe::{Change, Class, Options, Recipe, ThisMachine, accept, changes};
 use std::path::Path;
 
 /// The checkpoint to go on from, in a folder that holds a run; `None` where it was stopped before its first. What
-/// the recipe leaves to the machine becomes what it was at the run's start.
+/// the recipe leaves to the machine becomes what it was at the run's start. `damaged` counts the checkpoints that
+/// were put away.
 pub(crate) fn find(
     recipe: &mut Recipe,
     options: &TrainOptions,
+    damaged: &mut usize,
     observer: &mut dyn Observer,
 ) -> Result<Option<Checkpoint>, TrainError> {
     let path = recipe.run.dir.clone();
-    let found = newest_whole(options.fs, &path, options.strict_resume, observer)?;
+    let found = newest_whole(options.fs, &path, options.strict_resume, damaged, observer)?;
     judge(recipe, options, found.as_ref())?;
     match &found {
         Some(found) => observer.note(&format!(

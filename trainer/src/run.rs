@@ -11,12 +11,14 @@ use crate::telemetry::{Beginning, Telemetry};
 use crate::unigram::Unigram;
 use crate::validation::{HeldOut, micro_batch};
 use crate::{Observer, Outcome, Plant, TrainError, TrainOptions};
+use octo_durable::DurableError;
 use octo_model::StepReport;
 use octo_ops::View;
 use octo_queue::Queue;
 use octo_recipe::Recipe;
 use octo_shards::Batch;
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 mod breaks;
@@ -39,16 +41,50 @@ pub fn train(
 ) -> Result<Outcome, TrainError> {
     let path = &recipe.run.dir;
     let mut held = if folder::holds_a_run(path) { Some(Folder::take(path, options)?) } else { None };
-    let mut recipe = recipe.clone();
-    let found = match &held {
+    let mut damaged = 0;
+    loop {
+        match begin(recipe.clone(), options, &mut held, &mut damaged, observer) {
+            Ok(run) => return run.go(),
+            Err(error) => match damaged_checkpoint(&error, path) {
+                Some(checkpoint) if !options.strict_resume => {
+                    checkpoint::put_away(options.fs, path, &checkpoint, &error, observer)?;
+                    damaged += 1;
+                }
+                _ => return Err(error),
+            },
+        }
+    }
+}
+
+/// The checkpoint of a run that turned out to be damaged while it was loaded.
+fn damaged_checkpoint(error: &TrainError, run: &Path) -> Option<PathBuf> {
+    match error {
+        TrainError::Durable(DurableError::Damaged { path, .. }) => {
+            path.starts_with(run.join("checkpoints")).then(|| path.clone())
+        }
+        _ => None,
+    }
+}
+
+/// Everything up to the first step. `held` is the folder of a run that is there, until the run has it.
+fn begin<'a>(
+    mut recipe: Recipe,
+    options: &'a TrainOptions,
+    held: &mut Option<Folder>,
+    damaged: &mut usize,
+    observer: &'a mut dyn Observer,
+) -> Result<Run<'a>, TrainError> {
+    let path = recipe.run.dir.clone();
+    let found = match held {
         // Unless it was just set aside.
-        Some(_) if folder::holds_a_run(path) => resume::find(&mut recipe, options, observer)?,
+        Some(_) if folder::holds_a_run(&path) => resume::find(&mut recipe, options, damaged, observer)?,
         _ => None,
     };
-    let recipe = &recipe;
-    let queue = octo_queue::open(setup::device(recipe), recipe.run.threads.map(|n| n as usize))?;
+    let own = found.as_ref().map(|checkpoint| checkpoint.path.clone());
+    let queue = octo_queue::open(setup::device(&recipe), recipe.run.threads.map(|n| n as usize))?;
     observer.note(&format!("device   {}; forward products invariant", queue.describe().description));
-    let named = setup::open(recipe, found)?;
+    let damage = |error| checkpoint::or_damage(own.as_deref(), error);
+    let mut named = setup::open(&recipe, found).map_err(damage)?;
     let vocab = named.config.vocab_size as usize;
     let before = match &named.start {
         Start::Resume(_, checkpoint) | Start::Branch(_, checkpoint) => Some(checkpoint.data()?),
@@ -59,34 +95,34 @@ pub fn train(
         (_, Some(state)) => Before::Branch(state),
         _ => Before::Nothing,
     };
-    let stream = Stream::open(recipe, &named, before, observer)?;
+    let stream = Stream::open(&recipe, &named, before, observer)?;
     if let Before::Run(then) = before {
         stream.check(then)?;
     }
     let held_out = recipe
         .validation
         .iter()
-        .map(|v| HeldOut::prepare(v, recipe, &named.tokenizer, vocab, observer))
+        .map(|v| HeldOut::prepare(v, &recipe, &named.tokenizer, vocab, observer))
         .collect::<Result<Vec<_>, _>>()?;
-    let mut ready = setup::allocate(recipe, &named, queue)?;
-    setup::fill(recipe, &named, &mut ready)?;
-    describe(recipe, &named, &ready, &stream, observer);
+    let mut ready = setup::allocate(&recipe, &named, queue)?;
+    setup::fill(&recipe, &mut named, &mut ready).map_err(damage)?;
+    describe(&recipe, &named, &ready, &stream, observer);
     let folder = match held.take() {
         Some(folder) => folder,
         None => {
-            let folder = Folder::take(path, options)?;
+            let folder = Folder::take(&path, options)?;
             // Another start was quicker, and is done or dead already.
-            if folder::holds_a_run(path) {
-                return Err(TrainError::StartedMeanwhile(path.clone()));
+            if folder::holds_a_run(&path) {
+                return Err(TrainError::StartedMeanwhile(path));
             }
             folder
         }
     };
-    Run::new(recipe, options, named, ready, stream, held_out, folder, observer)?.go()
+    Run::new(recipe, options, named, ready, stream, held_out, folder, observer)
 }
 
 struct Run<'a> {
-    recipe: &'a Recipe,
+    recipe: Recipe,
     options: &'a TrainOptions,
     named: Named,
     ready: Ready,
@@ -119,7 +155,7 @@ struct Pending {
 impl<'a> Run<'a> {
     #[allow(clippy::too_many_arguments, reason = "what `train` has opened, once")]
     fn new(
-        recipe: &'a Recipe,
+        recipe: Recipe,
         options: &'a TrainOptions,
         named: Named,
         ready: Ready,
@@ -133,7 +169,7 @@ impl<'a> Run<'a> {
             _ => None,
         };
         let first = resume::go_back(&mut folder, checkpoint)?;
-        folder.begin(recipe, &resume::start(recipe, options, checkpoint))?;
+        folder.begin(&recipe, &resume::start(&recipe, options, checkpoint))?;
         let (saver, why) =
             Saver::new(options.fs, &folder.checkpoints(), recipe.checkpoints.keep as usize, &ready.trainer)?;
         if let Some(why) = why {

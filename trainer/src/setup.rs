@@ -3,7 +3,7 @@
 use crate::TrainError;
 use crate::checkpoint::Checkpoint;
 use crate::error::count;
-use octo_durable::verify;
+use octo_durable::Verifying;
 use octo_infer::{Limits, Session};
 use octo_model::hf::{Companions, ParamFiles, model_path};
 use octo_model::{AdamWConfig, ModelConfig, ModelDir, Net, Shape, Trainer, WeightDType};
@@ -12,6 +12,7 @@ use octo_queue::{DeviceKind, Queue};
 use octo_recipe::{Device, ModelStart, OptimizerState, Recipe, Weights as WeightsChoice};
 use octo_text::Tokenizer;
 use serde_json::Value;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Where the weights of a run begin.
@@ -53,8 +54,7 @@ pub(crate) fn open(recipe: &Recipe, checkpoint: Option<Checkpoint>) -> Result<Na
             (dir.config().clone(), Start::Resume(Box::new(dir), checkpoint), Some(path))
         }
         (None, ModelStart::From(path)) if path.join("state").is_dir() => {
-            verify(path)?;
-            let checkpoint = Checkpoint::open(path)?;
+            let checkpoint = Checkpoint::verified(path)?;
             let dir = ModelDir::open(&checkpoint.model())?;
             let model = checkpoint.model();
             (dir.config().clone(), Start::Branch(Box::new(dir), checkpoint), Some(model))
@@ -160,18 +160,22 @@ pub(crate) fn allocate(recipe: &Recipe, named: &Named, mut queue: Queue) -> Resu
     Ok(Ready { queue, trainer, session })
 }
 
-/// Fills the weights, and where the run goes on the optimizer's state.
-pub(crate) fn fill(recipe: &Recipe, named: &Named, ready: &mut Ready) -> Result<(), TrainError> {
+/// Fills the weights, and where the run goes on the optimizer's state. The bytes of a checkpoint are compared with
+/// its manifest as they come in; what differs is an error in the end.
+pub(crate) fn fill(recipe: &Recipe, named: &mut Named, ready: &mut Ready) -> Result<(), TrainError> {
     let Ready { queue, trainer, .. } = ready;
-    match &named.start {
+    let load = recipe.model.optimizer_state == OptimizerState::Load;
+    match &mut named.start {
         Start::Resume(dir, checkpoint) => restore(queue, trainer, dir, checkpoint)?,
-        Start::Branch(dir, checkpoint) if recipe.model.optimizer_state == OptimizerState::Load => {
-            restore(queue, trainer, dir, checkpoint)?;
-        }
+        Start::Branch(dir, checkpoint) if load => restore(queue, trainer, dir, checkpoint)?,
         Start::Branch(dir, checkpoint) => {
+            let mut verifying = checkpoint.verifying.take();
+            let see = &mut |path: &Path, bytes: &[u8]| see(&mut verifying, path, bytes);
             let masters = masters(trainer, checkpoint)?;
             let files = masters.as_ref().unwrap_or(dir.weights());
-            trainer.net().load(queue, files, trainer.remainder())?;
+            trainer.net().load_and_see(queue, files, trainer.remainder(), see)?;
+            // Moments are not taken along, and so not read.
+            verifying.map_or(Ok(()), Verifying::finish_seen)?;
         }
         Start::Directory(dir) => trainer.net().load(queue, dir.weights(), trainer.remainder())?,
         Start::Random => trainer.net().randomise(queue, recipe.run.seed, trainer.remainder())?,
@@ -184,15 +188,24 @@ fn restore(
     queue: &mut Queue,
     trainer: &mut Trainer,
     dir: &ModelDir,
-    checkpoint: &Checkpoint,
+    checkpoint: &mut Checkpoint,
 ) -> Result<(), TrainError> {
+    let mut verifying = checkpoint.verifying.take();
+    let see = &mut |path: &Path, bytes: &[u8]| see(&mut verifying, path, bytes);
     let state = checkpoint.state();
     let open = |stem| ParamFiles::open(&state, stem, trainer.net().params.clone());
     let moments = [open("moment1")?, open("moment2")?];
     let masters = masters(trainer, checkpoint)?;
     let masters = masters.as_ref().unwrap_or(dir.weights());
     let [first, second] = &moments;
-    Ok(trainer.restore(queue, masters, [first, second], checkpoint.run.updates)?)
+    trainer.restore(queue, masters, [first, second], checkpoint.run.updates, see)?;
+    Ok(verifying.map_or(Ok(()), Verifying::finish)?)
+}
+
+fn see(verifying: &mut Option<Verifying>, path: &Path, bytes: &[u8]) {
+    if let Some(verifying) = verifying {
+        verifying.see(path, bytes);
+    }
 }
 
 /// The f32 masters of a checkpoint, where its weights are narrower than what this trainer keeps.

@@ -121,7 +121,7 @@ impl Run<'_> {
             return Ok(());
         };
         let (queue, net) = (&mut self.ready.queue, self.ready.trainer.net());
-        let texts = samples::draw(queue, net, session, &self.named.tokenizer, self.recipe, wanted)?;
+        let texts = samples::draw(queue, net, session, &self.named.tokenizer, &self.recipe, wanted)?;
         for (prompt, text) in wanted.prompts.iter().zip(&texts) {
             self.folder.sample(step, prompt, text)?;
             self.observer.sample(step, prompt, text);

@@ -46,7 +46,7 @@ impl Run<'_> {
             milestone,
             config: trainer.net().config.clone(),
             companions: self.named.companions.clone(),
-            card: card(done, self.recipe),
+            card: card(done, &self.recipe),
             recipe: self.recipe.to_toml(),
             sections,
             dtype: if dtype == DType::Bf16 { WeightDType::Bf16 } else { WeightDType::F32 },
