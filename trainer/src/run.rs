@@ -105,7 +105,12 @@ fn begin<'a>(
         .map(|v| HeldOut::prepare(v, &recipe, &named.tokenizer, vocab, observer))
         .collect::<Result<Vec<_>, _>>()?;
     let mut ready = setup::allocate(&recipe, &named, queue)?;
+    let began = Instant::now();
     setup::fill(&recipe, &mut named, &mut ready).map_err(damage)?;
+    if matches!(named.start, Start::Resume(..)) {
+        let gib = checkpoint::bytes_of_state(&ready.trainer) as f64 / (1u64 << 30) as f64;
+        observer.note(&format!("load     {gib:.2} GiB in {:.1} s", began.elapsed().as_secs_f64()));
+    }
     describe(&recipe, &named, &ready, &stream, observer);
     let folder = match held.take() {
         Some(folder) => folder,
