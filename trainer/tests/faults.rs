@@ -297,8 +297,11 @@ fn a_folder_that_cannot_be_written_is_named_and_what_lies_in_it_stays() {
     assert!(error.to_string().contains("/proc/octo/run"), "{error}");
 }
 
+/// The words of an error, and what leads to it.
+type Change = (&'static str, fn(&Path));
+
 /// What may become of a tokenised file while a run reads it.
-fn changes() -> [(&'static str, fn(&Path)); 3] {
+fn changes() -> [Change; 3] {
     let remove: fn(&Path) = |shard| fs::remove_file(shard).unwrap();
     let replace: fn(&Path) = |shard| {
         let mut bytes = fs::read(shard).unwrap();
