@@ -6,7 +6,7 @@ mod common;
 
 use common::{Batch, LEARNING_RATE, Noise, OPTIMIZER, Outcome, Scale};
 use criterion::{Criterion, SamplingMode, Throughput};
-use octo_model::{Net, Shape, Trainer};
+use octo_model::{Net, Trainer};
 use octo_ops::DType;
 use octo_queue::{DeviceKind, open};
 
@@ -16,8 +16,7 @@ fn main() -> Outcome {
     let config = common::parse(&common::trained_config(Scale::Full))?;
     let batch = Batch::new(Scale::Full, config.vocab_size);
     let net = Net::allocate(&mut queue, config, DType::F32, batch.length)?;
-    let shape = Shape { tokens: batch.tokens(), documents: batch.documents };
-    let mut trainer = Trainer::new(&mut queue, net, OPTIMIZER, shape)?;
+    let mut trainer = Trainer::new(&mut queue, net, OPTIMIZER, &[batch.shape()])?;
     queue.seal();
     Noise::new().fill_weights(&mut queue, trainer.net())?;
     let mut group = criterion.benchmark_group("step");

@@ -9,7 +9,7 @@ mod common;
 
 use common::{Batch, LEARNING_RATE, Linear, Noise, OPTIMIZER, Outcome, Scale};
 use octo_infer::{Limits, Request, Sampling, Session, generate};
-use octo_model::{ModelDir, Net, ParamTable, Shape, Trainer};
+use octo_model::{ModelDir, Net, ParamTable, Trainer};
 use octo_ops::DType;
 use octo_queue::{DeviceKind, Queue, open};
 use serde_json::{Value, json};
@@ -121,8 +121,7 @@ fn step(mut queue: Queue, scale: Scale) -> Outcome {
         },
     }))?;
     let net = Net::allocate(&mut queue, parsed, DType::F32, batch.length)?;
-    let shape = Shape { tokens: batch.tokens(), documents: batch.documents };
-    let mut trainer = Trainer::new(&mut queue, net, OPTIMIZER, shape)?;
+    let mut trainer = Trainer::new(&mut queue, net, OPTIMIZER, &[batch.shape()])?;
     queue.seal();
     serve(|request| {
         if let Some(folder) = request["model"].as_str() {

@@ -9,9 +9,6 @@ use octo_queue::{DeviceKind, open};
 use octo_shards::ShardSet;
 use std::path::{Path, PathBuf};
 
-/// Elements read at once.
-const PIECE: usize = 1 << 20;
-
 /// Arguments of `doctor`.
 #[derive(clap::Args)]
 pub struct Args {
@@ -90,7 +87,7 @@ fn shards(path: &Path) -> Result<()> {
 /// A model directory: headers, shapes, and every weight finite.
 fn model(path: &Path) -> Result<()> {
     let dir = ModelDir::open(&model_path(path))?;
-    dir.weights().read_all(PIECE, |_, _, _| -> Result<(), octo_model::ModelError> { Ok(()) })?;
+    dir.weights().read_all(&mut |_, _| (), |_, _, _| Ok::<(), octo_model::ModelError>(()))?;
     let c = dir.config();
     let table = dir.weights().table();
     say(&format!(

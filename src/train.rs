@@ -6,10 +6,12 @@ use crate::{Interrupted, StoppedByGuard};
 use anyhow::{Context, Result, anyhow};
 use octo_durable::KillingFs;
 use octo_recipe::{Options, Recipe, ThisMachine};
-use octo_trainer::{Outcome, Stop, TrainError, TrainOptions, train};
+use octo_trainer::{Outcome, Plant, Stop, TrainError, TrainOptions, forecast, train};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
 use std::path::{Path, PathBuf};
+
+mod plan;
 
 /// Arguments of `train`.
 #[derive(clap::Args)]
@@ -19,9 +21,10 @@ pub struct Args {
     /// Override a key, e.g. --set stages.0.steps=10; may be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
-    /// Check the recipe, say what it resolves to, and stop.
-    #[arg(long)]
-    dry_run: bool,
+    /// Say what the run would come to (steps, tokens, passes, learning rates, memory, disk, time), or with
+    /// --dry-run=recipe what the recipe resolves to; write nothing.
+    #[arg(long, value_enum, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = "plan", hide_possible_values = true)]
+    dry_run: Option<DryRun>,
     /// Start over: an earlier run in the folder is moved to its `discarded/`.
     #[arg(long)]
     fresh: bool,
@@ -36,23 +39,38 @@ pub struct Args {
     no_paths: bool,
 }
 
+/// What a dry run says.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum DryRun {
+    /// What the run would come to.
+    Plan,
+    /// The recipe with every default written out.
+    Recipe,
+}
+
 /// Runs `train`.
 pub fn run(args: Args) -> Result<()> {
     let options = Options { sets: args.sets, no_paths: args.no_paths };
     let recipe = Recipe::load(&ThisMachine, &args.recipe, &options).map_err(|errors| anyhow!("{errors}"))?;
-    if args.dry_run {
+    if args.dry_run == Some(DryRun::Recipe) {
         return say(recipe.to_toml().trim_end());
     }
     let mut terminal = Terminal::new(recipe.log.every_steps);
-    let options = TrainOptions {
+    let train_options = TrainOptions {
         fresh: args.fresh,
         strict_resume: args.strict_resume,
         accept: args.accept,
         job: batch_job(),
         ..planted_faults()?
     };
-    stop_on_signals(&options.stop)?;
-    match train(&recipe, &options, &mut terminal) {
+    if args.dry_run.is_some() {
+        return match options.no_paths {
+            true => say(&plan::stages(&recipe, &octo_recipe::plan(&recipe, |_| None))),
+            false => plan::tell(&recipe, &forecast(&recipe, &train_options, &mut terminal)?),
+        };
+    }
+    stop_on_signals(&train_options.stop)?;
+    match train(&recipe, &train_options, &mut terminal) {
         Ok(outcome) => {
             terminal.finish();
             summary(&recipe, &outcome)
@@ -64,14 +82,18 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 /// Faults that tests plant (docs/testing.md): `OCTO_KILL_AT=N` kills the process before its disk operation N,
-/// `OCTO_PLANT_NAN=S` makes the gradient of step S NaN.
+/// `OCTO_PLANT_NAN=S` makes the gradient of step S NaN, `OCTO_PLANT_NAN=forward:S` its forward pass.
 fn planted_faults() -> Result<TrainOptions> {
-    let number = |name: &str| -> Result<Option<u64>> {
-        let value = std::env::var(name).ok();
-        value.map(|v| v.parse().with_context(|| format!("{name}={v} is not a number"))).transpose()
-    };
-    let mut options = TrainOptions { plant_nan: number("OCTO_PLANT_NAN")?, ..TrainOptions::default() };
-    if let Some(at) = number("OCTO_KILL_AT")? {
+    let mut options = TrainOptions::default();
+    if let Ok(step) = std::env::var("OCTO_PLANT_NAN") {
+        let number = |step: &str| step.parse().with_context(|| format!("OCTO_PLANT_NAN={step}"));
+        options.plant = Some(match step.strip_prefix("forward:") {
+            Some(step) => Plant::Forward(number(step)?),
+            None => Plant::Gradient(number(&step)?),
+        });
+    }
+    if let Ok(at) = std::env::var("OCTO_KILL_AT") {
+        let at = at.parse().with_context(|| format!("OCTO_KILL_AT={at}"))?;
         options.fs = Box::leak(Box::new(KillingFs::new(at)));
     }
     Ok(options)

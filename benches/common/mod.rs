@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "every bench takes the part it needs")]
 
 use half::bf16;
-use octo_model::{AdamWConfig, MicroBatch, ModelConfig, Net};
+use octo_model::{AdamWConfig, MicroBatch, ModelConfig, Net, Shape};
 use octo_ops::philox::{self, Purpose};
 use octo_ops::{DType, LinearBackwardInput, LinearBackwardWeight, LinearResidual, Op, View};
 use octo_queue::{Queue, QueueError};
@@ -110,7 +110,13 @@ impl Batch {
             labels: &self.labels,
             positions: &self.positions,
             cu_seqlens: &self.cu_seqlens,
+            sources: &[0],
         }
+    }
+
+    /// Its size.
+    pub fn shape(&self) -> Shape {
+        Shape { tokens: self.tokens(), documents: self.documents, sequences: 1, sources: 1 }
     }
 
     /// All tokens.

@@ -20,8 +20,8 @@ pub struct Args {
     /// Override a key of the recipe, e.g. --set stages.0.steps=10; may be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE", conflicts_with = "shards")]
     sets: Vec<String>,
-    /// Optimizer step, from 0.
-    #[arg(long, value_name = "S", default_value_t = 0, conflicts_with = "shards")]
+    /// Optimizer step, from 1, as metrics and messages count.
+    #[arg(long, value_name = "S", default_value_t = 1, conflicts_with = "shards", value_parser = clap::value_parser!(u64).range(1..))]
     step: u64,
     /// Micro-batch of the step, from 0.
     #[arg(long, value_name = "M", default_value_t = 0, conflicts_with = "shards")]
@@ -48,10 +48,10 @@ pub fn run(args: Args) -> Result<()> {
             let options = Options { sets: args.sets.clone(), no_paths: false };
             let recipe =
                 Recipe::load(&ThisMachine, recipe, &options).map_err(|errors| anyhow!("{errors}"))?;
-            if args.step >= recipe.total_steps() {
-                bail!("--step {} is none: the last step is {}", args.step, recipe.total_steps() - 1);
+            if args.step > recipe.total_steps() {
+                bail!("--step {} is none: the last step is {}", args.step, recipe.total_steps());
             }
-            let (batches, within, tokenizer) = open_batches(&recipe, args.step, &mut Quiet)?;
+            let (batches, within, tokenizer) = open_batches(&recipe, args.step - 1, &mut Quiet)?;
             micro_batch(&batches, within, &tokenizer, &args)?
         }
         _ => bail!("give a recipe, or --shards with --tokenizer"),

@@ -86,11 +86,11 @@ pub fn run(args: Args) -> Result<()> {
     ))
 }
 
-/// What `AutoTokenizer.from_pretrained` would take.
+/// What `AutoTokenizer.from_pretrained` would take, from wherever it is called.
 fn name_of(path: &Path) -> String {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let is_usual = path.file_name().is_some_and(|name| name == "tokenizer.json");
-    if is_usual { folder } else { path }.display().to_string()
+    let whole = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let is_usual = whole.file_name().is_some_and(|name| name == "tokenizer.json");
+    whole.parent().filter(|_| is_usual).unwrap_or(&whole).display().to_string()
 }
 
 /// A bar on a terminal; a line a file where there is none.

@@ -59,7 +59,7 @@ fn a_run_on_shards_is_the_run_on_the_files_they_were_made_of() {
         folder.put("recipe.toml", RECIPE.replacen(generated, &format!("path = \"{name}\""), 1));
         let dir = format!("run.dir={name}-run");
         let outcome = folder.succeed(["train", "recipe.toml", "--set", &dir]);
-        let told = if name == "data" { "(60 rows read" } else { "tokenised files" };
+        let told = if name == "data" { "(60 rows read" } else { " tokenised file" };
         assert!(outcome.stderr.contains(told), "{}", outcome.stderr);
     }
     let metrics = |name: &str| -> Vec<Value> {
@@ -162,7 +162,7 @@ fn documents_of_shards_are_shown_as_text() {
     folder.succeed(TOKENIZE.iter().chain(&["shards", "--tokens-per-file", "200"]));
     let inspect = ["data", "inspect", "--shards", "shards", "--tokenizer", "tokenizer.json"];
     let shown = folder.succeed(inspect.iter().chain(&["--document", "0", "--document", "11"])).stdout;
-    assert!(shown.contains(" files, 12 documents, ") && shown.contains("tokenised with `.`"), "{shown}");
+    assert!(shown.contains(" files, 12 documents, ") && shown.contains("tokenised with `/"), "{shown}");
     assert!(shown.contains("\ndocument 0, shards/00000.ds document 0: "), "{shown}");
     let text = "  | Ann has 0 apples and finds 0 more in box 0. How many apples? 0<|endoftext|>\n";
     assert!(shown.contains(text), "{shown}");
@@ -198,8 +198,60 @@ fn a_batch_of_a_recipe_is_shown_with_its_cuts_and_places() {
         shown.push(text.lines().map(line).collect::<Vec<_>>());
     }
     assert_eq!(shown[0], shown[1]);
+    let error = folder.fail(["data", "inspect", "recipe.toml", "--step", "11"]);
+    assert!(error.contains("--step 11 is none: the last step is 10"), "{error}");
     let error = folder.fail(["data", "inspect", "recipe.toml", "--micro", "2"]);
     assert!(error.contains("--micro 2 is none: the last micro-batch of a step is 0"), "{error}");
+}
+
+#[test]
+fn a_mixture_of_files_and_shards_goes_on_where_it_stopped() {
+    let folder = apples(60);
+    folder.succeed(TOKENIZE.iter().chain(&["shards"]));
+    let mixed = "[data.sources.apples]\npath = \"shards\"\n\n[[stages]]\n\
+                 mixture = { apples = 0.3, problems = 0.7 }\n";
+    let recipe = RECIPE.replacen("[[stages]]\n", mixed, 1);
+    let schedule = r#"{ shape = "linear", lr = 1e-2, warmup_steps = 2 }"#;
+    folder.put("recipe.toml", recipe.replacen(schedule, r#"{ shape = "constant", lr = 1e-2 }"#, 1));
+    let train = |dir: &str, steps: u32| {
+        let sets = [format!("run.dir={dir}"), format!("stages.0.steps={steps}")];
+        folder.succeed(["train", "recipe.toml", "--set", &sets[0], "--set", &sets[1]]).stderr
+    };
+    let told = train("whole", 10);
+    assert!(told.contains(" passes over apples, ") && told.contains(" passes over problems"), "{told}");
+    train("parts", 4);
+    train("parts", 7);
+    train("parts", 10);
+    let model = "checkpoints/latest/model/model.safetensors";
+    assert!(folder.read(&format!("whole/{model}")) == folder.read(&format!("parts/{model}")));
+    let state = |dir: &str| folder.read(&format!("{dir}/checkpoints/latest/state/data.json"));
+    assert_eq!(state("whole"), state("parts"));
+    // Ten steps of four sequences of 32 tokens: 12 of 40 from the one, 28 from the other.
+    let state: Value = serde_json::from_slice(&state("whole")).unwrap();
+    let taken = |name: &str| state["sources"][name]["tokens"].as_u64().unwrap();
+    assert_eq!((taken("apples"), taken("problems")), (12 * 32, 28 * 32));
+    let shown = folder.succeed(["data", "inspect", "recipe.toml", "--micro", "1"]).stdout;
+    assert!(shown.contains("source problems, ") && shown.contains("/shards/00000.ds document "), "{shown}");
+}
+
+#[test]
+fn shards_of_others_show_what_they_begin_with() {
+    let folder = apples(60);
+    folder.succeed(TOKENIZE.iter().chain(&["shards"]));
+    for name in ["00000.ds", "00000.ds.index"] {
+        folder.put(&format!("theirs/{name}"), folder.read(&format!("shards/{name}")));
+    }
+    let generated = r#"generated = { kind = "word-problems", rows = 60, seed = 1 }"#;
+    folder.put("recipe.toml", RECIPE.replacen(generated, "path = \"theirs/*.ds\"", 1));
+    let told = folder.succeed(["train", "recipe.toml"]).stderr;
+    assert!(
+        told.contains("tokens in 1 tokenised file\n         begins with \"Ann has 0 apples and"),
+        "{told}"
+    );
+    // Ids that this tokenizer does not have.
+    folder.put("theirs/00000.ds", [0xff; 2].repeat(folder.read("theirs/00000.ds").len() / 2));
+    let error = folder.fail(["train", "recipe.toml", "--set", "run.dir=other"]);
+    assert!(error.contains("token 0 has the id 65535, outside the vocabulary of 304"), "{error}");
 }
 
 #[test]

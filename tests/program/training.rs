@@ -129,16 +129,71 @@ text = "{{ question }} {{ answer }}""#;
 }
 
 #[test]
-fn a_dry_run_says_what_a_recipe_resolves_to_and_makes_nothing() {
+fn a_dry_run_says_what_a_run_comes_to_and_makes_nothing() {
     let folder = Folder::tiny();
-    let outcome = folder.succeed(["train", "recipe.toml", "--dry-run", "--set", "stages.0.steps=7"]);
+    let plan = |args: &[&str]| folder.run(["train", "recipe.toml", "--dry-run"].iter().chain(args)).stdout;
+    let text = plan(&["--set", "stages.0.steps=7", "--set", "checkpoints.milestones=256"]);
+    assert!(!folder.path("run").exists());
+    for line in [
+        "run      DIR/run: begins",
+        // Embedding and head of 304 × 32, and in each of two layers q and o of 32 × 32, k and v of 32 × 16, three
+        // of 32 × 48, two norms; the last norm.
+        "model    34,976 parameters in f32",
+        "stage    learn: 7 steps of 128 tokens, 896 in all; 2 × 64 a step, sequences of 32",
+        "lr by step: 1 5.00e-3, 2 1.00e-2, 3 1.00e-2,",
+        "total    7 steps, 896 tokens",
+        "device   cpu: 2 threads",
+        // Embedding, two layers and head begin on multiples of 8,192 elements: six of these.
+        "weights 192.00 KiB, gradients 192.00 KiB, optimizer 384.00 KiB, activations",
+        // Three times four bytes a parameter; after the last step and every second one before, 128 tokens each.
+        "4 checkpoints of 409.88 KiB, 3 milestones of 136.62 KiB;",
+        " for 896 tokens at ",
+        "estimated from a product",
+    ] {
+        assert!(
+            text.replace(folder.path("").to_str().unwrap().trim_end_matches('/'), "DIR").contains(line),
+            "{line} in {text}"
+        );
+    }
+    assert!(text.contains("problems: 896 tokens, 100.0 %, "), "{text}");
+    let without = plan(&["--no-paths", "--set", "model.tokenizer=none.json"]);
+    assert!(without.contains("total    10 steps") && !without.contains("memory"), "{without}");
+
+    // Of a run that is there already it says how it goes on, and leaves every byte of it as it is.
+    folder.succeed(["train", "recipe.toml"]);
+    let kept =
+        || [folder.read("run/lineage.jsonl"), folder.read("run/status.json"), folder.read("run/recipe.toml")];
+    let before = kept();
+    assert!(plan(&[]).contains("all 10 steps are done"));
+    let longer = ["--set", "stages.0.steps=12"];
+    let refused = folder.fail(["train", "recipe.toml", "--dry-run"].iter().chain(&longer));
+    assert!(refused.contains("+ stages[0].steps = 12"), "{refused}");
+    let text = plan(&[&longer[..], &["--accept-change", "stages.0.steps"]].concat());
+    assert!(
+        text.contains("goes on after step 10 of 12") && text.contains("as measured in this run"),
+        "{text}"
+    );
+    assert!(kept() == before && !folder.path("run/damaged").exists());
+}
+
+#[test]
+fn a_dry_run_that_the_disk_would_not_hold_fails() {
+    let folder = Folder::tiny();
+    let error = folder.fail(["train", "recipe.toml", "--dry-run", "--set", "checkpoints.keep=1T"]);
+    assert!(error.contains("the disk will not hold what the run keeps"), "{error}");
+}
+
+#[test]
+fn a_dry_run_says_what_a_recipe_resolves_to() {
+    let folder = Folder::tiny();
+    let outcome = folder.succeed(["train", "recipe.toml", "--dry-run=recipe", "--set", "stages.0.steps=7"]);
     assert!(!folder.path("run").exists());
     let resolved: toml::Table = outcome.stdout.parse().unwrap();
     assert_eq!(resolved["stages"][0]["steps"].as_integer(), Some(7));
     assert_eq!(resolved["run"]["dir"].as_str(), folder.path("run").to_str());
     assert_eq!(resolved["optimizer"]["betas"][1].as_float(), Some(0.95), "defaults are written out");
     folder.put("resolved.toml", &outcome.stdout);
-    assert_eq!(folder.succeed(["train", "resolved.toml", "--dry-run"]).stdout, outcome.stdout);
+    assert_eq!(folder.succeed(["train", "resolved.toml", "--dry-run=recipe"]).stdout, outcome.stdout);
 }
 
 #[test]

@@ -22,10 +22,17 @@ pub(crate) fn open(
         let (documents, tokens) = (shards.documents(), shards.tokens());
         let files = shards.files().len();
         observer.note(&format!(
-            "data     {}: {documents} documents, {tokens} tokens in {files} tokenised files",
-            source.name
+            "data     {}: {documents} documents, {tokens} tokens in {files} tokenised file{}",
+            source.name,
+            if files == 1 { "" } else { "s" },
         ));
-        return Ok(Arc::new(TokenSource::Shards(shards)));
+        let is_foreign = shards.cards().is_empty();
+        let tokens = TokenSource::Shards(shards);
+        if is_foreign {
+            // Nothing says which tokenizer made them: a person can see whether it was this one.
+            observer.note(&format!("         begins with {:?}", beginning(&tokens, tokenizer)?));
+        }
+        return Ok(Arc::new(tokens));
     }
     if source.add_eos && tokenizer.eos_id().is_none() {
         return Err(TrainError::NoEos { source_name: source.name.clone() });
@@ -59,4 +66,11 @@ pub(crate) fn open(
         counts.empty,
     ));
     Ok(Arc::new(TokenSource::Memory(tokens)))
+}
+
+/// The text of the first tokens.
+fn beginning(source: &TokenSource, tokenizer: &Tokenizer) -> Result<String, TrainError> {
+    let mut tokens = vec![0; source.tokens().min(24) as usize];
+    source.read(0, &mut tokens)?;
+    Ok(tokenizer.decode(&tokens, false)?)
 }

@@ -80,14 +80,6 @@ pub enum TrainError {
         /// The model.
         path: PathBuf,
     },
-    /// Stages of one run differ in what a device holds.
-    #[error("stages `{first}` and `{other}` have micro-batches of different size; give them the same")]
-    MicroBatches {
-        /// The first stage.
-        first: String,
-        /// The other.
-        other: String,
-    },
     /// The stage trains on a source that the recipe does not have.
     #[error("the stage's source `{0}` is not among data.sources")]
     NoSource(String),
@@ -129,7 +121,8 @@ pub enum TrainError {
     /// Loss or gradient norm is not finite: a guard stopped the run.
     #[error(
         "step {step}: loss {loss} or gradient norm {grad_norm} is not finite; the weights were left as they \
-         were before it. Its micro-batches hold: {documents}"
+         were before it. Its sequences hold {documents}. To leave the step out: --set 'data.skip_steps=[\"{step}\"]' --accept-change \
+         skip_steps"
     )]
     NotFinite {
         /// The step, from 1.

@@ -19,8 +19,17 @@ pub struct TrainOptions {
     pub stop: Stop,
     /// The disk.
     pub fs: &'static dyn Fs,
-    /// A fault to plant, for tests: the gradient of this step, from 1, becomes NaN.
-    pub plant_nan: Option<u64>,
+    /// A fault to plant, for tests.
+    pub plant: Option<Plant>,
+}
+
+/// A fault in a step, counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plant {
+    /// Its gradient becomes NaN.
+    Gradient(u64),
+    /// Its forward pass, and so its loss, becomes NaN.
+    Forward(u64),
 }
 
 impl Default for TrainOptions {
@@ -32,7 +41,7 @@ impl Default for TrainOptions {
             job: None,
             stop: Stop::default(),
             fs: &Disk,
-            plant_nan: None,
+            plant: None,
         }
     }
 }

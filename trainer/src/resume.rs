@@ -8,19 +8,42 @@ use octo_recipe::{Change, Class, Options, Recipe, ThisMachine, accept, changes};
 use std::path::Path;
 
 /// The checkpoint to go on from, in a folder that holds a run; `None` where it was stopped before its first. What
-/// the recipe leaves to the machine becomes what it was at the run's start.
+/// the recipe leaves to the machine becomes what it was at the run's start. `damaged` counts the checkpoints that
+/// were put away.
 pub(crate) fn find(
     recipe: &mut Recipe,
     options: &TrainOptions,
+    damaged: &mut usize,
     observer: &mut dyn Observer,
 ) -> Result<Option<Checkpoint>, TrainError> {
     let path = recipe.run.dir.clone();
-    let found = newest_whole(options.fs, &path, options.strict_resume, observer)?;
+    let found = newest_whole(options.fs, &path, options.strict_resume, damaged, observer)?;
+    judge(recipe, options, found.as_ref())?;
+    match &found {
+        Some(found) => observer.note(&format!(
+            "run      goes on after step {} from {}",
+            found.run.step,
+            found.path.display()
+        )),
+        None => {
+            observer.note(&format!("run      {} has no checkpoint yet: it starts over", path.display()));
+        }
+    }
+    Ok(found)
+}
+
+/// Whether the run may go on from this checkpoint with this recipe. What the recipe leaves to the machine becomes
+/// what it was at the run's start.
+pub(crate) fn judge(
+    recipe: &mut Recipe,
+    options: &TrainOptions,
+    found: Option<&Checkpoint>,
+) -> Result<(), TrainError> {
     let anywhere = Options { no_paths: true, ..Options::default() };
-    let begun = Recipe::load(&ThisMachine, &path.join("recipe.toml"), &anywhere)?;
+    let begun = Recipe::load(&ThisMachine, &recipe.run.dir.join("recipe.toml"), &anywhere)?;
     recipe.keep_resolved(&begun);
-    let mut differences = changes(&begun, recipe, found.as_ref().map_or(0, |found| found.run.step));
-    if let Some(found) = &found {
+    let mut differences = changes(&begun, recipe, found.map_or(0, |found| found.run.step));
+    if let Some(found) = found {
         // What lies in the checkpoint is what counts, wherever the file is now.
         let same = same_content(recipe.model.tokenizer.as_deref(), &found.model().join("tokenizer.json"));
         differences.retain(|change| change.key != "model.tokenizer" || !same);
@@ -34,18 +57,7 @@ pub(crate) fn find(
             });
         }
     }
-    accept(&differences, &options.accept)?;
-    match &found {
-        Some(found) => observer.note(&format!(
-            "run      goes on after step {} from {}",
-            found.run.step,
-            found.path.display()
-        )),
-        None => {
-            observer.note(&format!("run      {} has no checkpoint yet: it starts over", path.display()));
-        }
-    }
-    Ok(found)
+    Ok(accept(&differences, &options.accept)?)
 }
 
 fn same_content(one: Option<&Path>, other: &Path) -> bool {

@@ -10,11 +10,15 @@ use crate::stream::{Before, Stream};
 use crate::telemetry::{Beginning, Telemetry};
 use crate::unigram::Unigram;
 use crate::validation::{HeldOut, micro_batch};
-use crate::{Observer, Outcome, TrainError, TrainOptions};
+use crate::{Observer, Outcome, Plant, TrainError, TrainOptions};
+use octo_durable::DurableError;
 use octo_model::StepReport;
+use octo_ops::View;
+use octo_queue::Queue;
 use octo_recipe::Recipe;
 use octo_shards::Batch;
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 mod breaks;
@@ -37,16 +41,50 @@ pub fn train(
 ) -> Result<Outcome, TrainError> {
     let path = &recipe.run.dir;
     let mut held = if folder::holds_a_run(path) { Some(Folder::take(path, options)?) } else { None };
-    let mut recipe = recipe.clone();
-    let found = match &held {
+    let mut damaged = 0;
+    loop {
+        match begin(recipe.clone(), options, &mut held, &mut damaged, observer) {
+            Ok(run) => return run.go(),
+            Err(error) => match damaged_checkpoint(&error, path) {
+                Some(checkpoint) if !options.strict_resume => {
+                    checkpoint::put_away(options.fs, path, &checkpoint, &error, observer)?;
+                    damaged += 1;
+                }
+                _ => return Err(error),
+            },
+        }
+    }
+}
+
+/// The checkpoint of a run that turned out to be damaged while it was loaded.
+fn damaged_checkpoint(error: &TrainError, run: &Path) -> Option<PathBuf> {
+    match error {
+        TrainError::Durable(DurableError::Damaged { path, .. }) => {
+            path.starts_with(run.join("checkpoints")).then(|| path.clone())
+        }
+        _ => None,
+    }
+}
+
+/// Everything up to the first step. `held` is the folder of a run that is there, until the run has it.
+fn begin<'a>(
+    mut recipe: Recipe,
+    options: &'a TrainOptions,
+    held: &mut Option<Folder>,
+    damaged: &mut usize,
+    observer: &'a mut dyn Observer,
+) -> Result<Run<'a>, TrainError> {
+    let path = recipe.run.dir.clone();
+    let found = match held {
         // Unless it was just set aside.
-        Some(_) if folder::holds_a_run(path) => resume::find(&mut recipe, options, observer)?,
+        Some(_) if folder::holds_a_run(&path) => resume::find(&mut recipe, options, damaged, observer)?,
         _ => None,
     };
-    let recipe = &recipe;
-    let queue = octo_queue::open(setup::device(recipe), recipe.run.threads.map(|n| n as usize))?;
+    let own = found.as_ref().map(|checkpoint| checkpoint.path.clone());
+    let queue = octo_queue::open(setup::device(&recipe), recipe.run.threads.map(|n| n as usize))?;
     observer.note(&format!("device   {}; forward products invariant", queue.describe().description));
-    let named = setup::open(recipe, found)?;
+    let damage = |error| checkpoint::or_damage(own.as_deref(), error);
+    let mut named = setup::open(&recipe, found).map_err(damage)?;
     let vocab = named.config.vocab_size as usize;
     let before = match &named.start {
         Start::Resume(_, checkpoint) | Start::Branch(_, checkpoint) => Some(checkpoint.data()?),
@@ -57,33 +95,39 @@ pub fn train(
         (_, Some(state)) => Before::Branch(state),
         _ => Before::Nothing,
     };
-    let stream = Stream::open(recipe, &named, before, observer)?;
+    let stream = Stream::open(&recipe, &named, before, observer)?;
     if let Before::Run(then) = before {
         stream.check(then)?;
     }
     let held_out = recipe
         .validation
         .iter()
-        .map(|v| HeldOut::prepare(v, recipe, &named.tokenizer, vocab, observer))
+        .map(|v| HeldOut::prepare(v, &recipe, &named.tokenizer, vocab, observer))
         .collect::<Result<Vec<_>, _>>()?;
-    let ready = setup::prepare(recipe, &named, queue)?;
-    describe(recipe, &named, &ready, &stream, observer);
+    let mut ready = setup::allocate(&recipe, &named, queue)?;
+    let began = Instant::now();
+    setup::fill(&recipe, &mut named, &mut ready).map_err(damage)?;
+    if matches!(named.start, Start::Resume(..)) {
+        let gib = checkpoint::bytes_of_state(&ready.trainer) as f64 / (1u64 << 30) as f64;
+        observer.note(&format!("load     {gib:.2} GiB in {:.1} s", began.elapsed().as_secs_f64()));
+    }
+    describe(&recipe, &named, &ready, &stream, observer);
     let folder = match held.take() {
         Some(folder) => folder,
         None => {
-            let folder = Folder::take(path, options)?;
+            let folder = Folder::take(&path, options)?;
             // Another start was quicker, and is done or dead already.
-            if folder::holds_a_run(path) {
-                return Err(TrainError::StartedMeanwhile(path.clone()));
+            if folder::holds_a_run(&path) {
+                return Err(TrainError::StartedMeanwhile(path));
             }
             folder
         }
     };
-    Run::new(recipe, options, named, ready, stream, held_out, folder, observer)?.go()
+    Run::new(recipe, options, named, ready, stream, held_out, folder, observer)
 }
 
 struct Run<'a> {
-    recipe: &'a Recipe,
+    recipe: Recipe,
     options: &'a TrainOptions,
     named: Named,
     ready: Ready,
@@ -116,7 +160,7 @@ struct Pending {
 impl<'a> Run<'a> {
     #[allow(clippy::too_many_arguments, reason = "what `train` has opened, once")]
     fn new(
-        recipe: &'a Recipe,
+        recipe: Recipe,
         options: &'a TrainOptions,
         named: Named,
         ready: Ready,
@@ -130,7 +174,7 @@ impl<'a> Run<'a> {
             _ => None,
         };
         let first = resume::go_back(&mut folder, checkpoint)?;
-        folder.begin(recipe, &resume::start(recipe, options, checkpoint))?;
+        folder.begin(&recipe, &resume::start(&recipe, options, checkpoint))?;
         let (saver, why) =
             Saver::new(options.fs, &folder.checkpoints(), recipe.checkpoints.keep as usize, &ready.trainer)?;
         if let Some(why) = why {
@@ -199,6 +243,7 @@ impl<'a> Run<'a> {
         let mut pending: Option<Pending> = None;
         for step in self.first..self.recipe.total_steps() {
             let began = Instant::now();
+            self.tell_stage(step)?;
             let skips = self.recipe.data.skips(step);
             if skips {
                 self.observer.note(&format!("step {}: left out (data.skip_steps)", step + 1));
@@ -223,11 +268,20 @@ impl<'a> Run<'a> {
         self.end()
     }
 
+    /// Tells of a stage that begins with a step.
+    fn tell_stage(&mut self, step: u64) -> Result<(), TrainError> {
+        let (stage, within) = self.recipe.at(step);
+        match (&mut self.telemetry, self.recipe.stages.get(stage)) {
+            (Some(telemetry), Some(stage)) if within == 0 => telemetry.stage(&stage.name, SystemTime::now()),
+            _ => Ok(()),
+        }
+    }
+
     /// Waits for a checkpoint under way, and tells of it.
     fn wait_for_saver(&mut self) -> Result<(), TrainError> {
-        if let (Some(step), Some(telemetry)) = (self.saver.wait()?, &mut self.telemetry) {
-            let path = self.folder.checkpoints().join(checkpoint::name(step));
-            telemetry.saved(&path, step, SystemTime::now())?;
+        if let (Some(saved), Some(telemetry)) = (self.saver.wait()?, &mut self.telemetry) {
+            let path = self.folder.checkpoints().join(checkpoint::name(saved.step));
+            telemetry.saved(saved.rolling.then_some((&path, saved.step)), SystemTime::now())?;
         }
         Ok(())
     }
@@ -243,16 +297,25 @@ impl<'a> Run<'a> {
     /// One optimizer step, and the report of the one before it; `None` where the run was asked to stop first.
     fn step(&mut self, step: u64, lr: f64, data: &[Batch]) -> Result<Option<Option<StepReport>>, TrainError> {
         let Ready { queue, trainer, .. } = &mut self.ready;
+        let plant = self.options.plant;
+        let forward = match plant == Some(Plant::Forward(step + 1)) {
+            true => Some(poison(queue, trainer.net().rope.slice_rows(0, 1))?),
+            false => None,
+        };
         trainer.begin(queue, lr, data.iter().map(|batch| batch.targets).sum())?;
         for (i, batch) in data.iter().enumerate() {
             if self.options.stop.is_asked_for() {
                 return Ok(None);
             }
-            trainer.pass(queue, i, &micro_batch(batch))?;
+            let sources: Vec<u32> = batch.origins.iter().map(|origin| origin.source as u32).collect();
+            trainer.pass(queue, i, &micro_batch(batch, &sources))?;
         }
-        if self.options.plant_nan == Some(step + 1) {
-            let first = trainer.net().params.view(trainer.gradients(), trainer.net().params.embedding());
-            queue.upload(first, &vec![0xff; first.span_bytes() as usize])?;
+        if let Some((view, bytes)) = forward {
+            queue.upload(view, &bytes)?;
+        }
+        if plant == Some(Plant::Gradient(step + 1)) {
+            let params = &trainer.net().params;
+            poison(queue, params.view(trainer.gradients(), params.embedding()))?;
         }
         Ok(Some(trainer.update(queue)?))
     }
@@ -286,6 +349,14 @@ impl<'a> Run<'a> {
         let model = self.folder.checkpoints().join(checkpoint::name(steps)).join("model");
         Ok(Outcome { steps, last_loss: self.last, validation, model })
     }
+}
+
+/// Plants NaN. Returns what was there before, to be put back.
+fn poison(queue: &mut Queue, view: View) -> Result<(View, Vec<u8>), TrainError> {
+    let mut bytes = vec![0; view.span_bytes() as usize];
+    queue.snapshot(view, &mut bytes)?;
+    queue.upload(view, &vec![0xff; bytes.len()])?;
+    Ok((view, bytes))
 }
 
 /// The head of a run.

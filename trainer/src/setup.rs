@@ -3,7 +3,7 @@
 use crate::TrainError;
 use crate::checkpoint::Checkpoint;
 use crate::error::count;
-use octo_durable::verify;
+use octo_durable::Verifying;
 use octo_infer::{Limits, Session};
 use octo_model::hf::{Companions, ParamFiles, model_path};
 use octo_model::{AdamWConfig, ModelConfig, ModelDir, Net, Shape, Trainer, WeightDType};
@@ -12,6 +12,7 @@ use octo_queue::{DeviceKind, Queue};
 use octo_recipe::{Device, ModelStart, OptimizerState, Recipe, Weights as WeightsChoice};
 use octo_text::Tokenizer;
 use serde_json::Value;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Where the weights of a run begin.
@@ -53,8 +54,7 @@ pub(crate) fn open(recipe: &Recipe, checkpoint: Option<Checkpoint>) -> Result<Na
             (dir.config().clone(), Start::Resume(Box::new(dir), checkpoint), Some(path))
         }
         (None, ModelStart::From(path)) if path.join("state").is_dir() => {
-            verify(path)?;
-            let checkpoint = Checkpoint::open(path)?;
+            let checkpoint = Checkpoint::verified(path)?;
             let dir = ModelDir::open(&checkpoint.model())?;
             let model = checkpoint.model();
             (dir.config().clone(), Start::Branch(Box::new(dir), checkpoint), Some(model))
@@ -132,8 +132,8 @@ pub(crate) fn device(recipe: &Recipe) -> DeviceKind {
     }
 }
 
-/// Allocates everything a run needs on the queue, fills the weights, captures the programs.
-pub(crate) fn prepare(recipe: &Recipe, named: &Named, mut queue: Queue) -> Result<Ready, TrainError> {
+/// Allocates everything a run needs on the queue and captures the programs.
+pub(crate) fn allocate(recipe: &Recipe, named: &Named, mut queue: Queue) -> Result<Ready, TrainError> {
     let longest = recipe.stages.iter().map(|stage| stage.sequence_length).max().unwrap_or(0);
     let positions = count("sequence_length", longest)?;
     let samples = sample_context(recipe, &named.config);
@@ -155,24 +155,32 @@ pub(crate) fn prepare(recipe: &Recipe, named: &Named, mut queue: Queue) -> Resul
         weight_decay: o.weight_decay,
         clip: o.clip.unwrap_or(f64::INFINITY),
     };
-    let tokens = count("micro_batch_tokens", micro_batch_tokens(recipe)?)?;
-    // Every token may be a document of its own.
-    let mut trainer = Trainer::new(&mut queue, net, optimizer, Shape { tokens, documents: tokens })?;
+    let trainer = Trainer::new(&mut queue, net, optimizer, &shapes(recipe)?)?;
     queue.seal();
-    match &named.start {
-        Start::Resume(dir, checkpoint) => restore(&mut queue, &mut trainer, dir, checkpoint)?,
-        Start::Branch(dir, checkpoint) if recipe.model.optimizer_state == OptimizerState::Load => {
-            restore(&mut queue, &mut trainer, dir, checkpoint)?;
-        }
-        Start::Branch(dir, checkpoint) => {
-            let masters = masters(&trainer, checkpoint)?;
-            let files = masters.as_ref().unwrap_or(dir.weights());
-            trainer.net().load(&mut queue, files, trainer.remainder())?;
-        }
-        Start::Directory(dir) => trainer.net().load(&mut queue, dir.weights(), trainer.remainder())?,
-        Start::Random => trainer.net().randomise(&mut queue, recipe.run.seed, trainer.remainder())?,
-    }
     Ok(Ready { queue, trainer, session })
+}
+
+/// Fills the weights, and where the run goes on the optimizer's state. The bytes of a checkpoint are compared with
+/// its manifest as they come in; what differs is an error in the end.
+pub(crate) fn fill(recipe: &Recipe, named: &mut Named, ready: &mut Ready) -> Result<(), TrainError> {
+    let Ready { queue, trainer, .. } = ready;
+    let load = recipe.model.optimizer_state == OptimizerState::Load;
+    match &mut named.start {
+        Start::Resume(dir, checkpoint) => restore(queue, trainer, dir, checkpoint)?,
+        Start::Branch(dir, checkpoint) if load => restore(queue, trainer, dir, checkpoint)?,
+        Start::Branch(dir, checkpoint) => {
+            let mut verifying = checkpoint.verifying.take();
+            let see = &mut |path: &Path, bytes: &[u8]| see(&mut verifying, path, bytes);
+            let masters = masters(trainer, checkpoint)?;
+            let files = masters.as_ref().unwrap_or(dir.weights());
+            trainer.net().load_and_see(queue, files, trainer.remainder(), see)?;
+            // Moments are not taken along, and so not read.
+            verifying.map_or(Ok(()), Verifying::finish_seen)?;
+        }
+        Start::Directory(dir) => trainer.net().load(queue, dir.weights(), trainer.remainder())?,
+        Start::Random => trainer.net().randomise(queue, recipe.run.seed, trainer.remainder())?,
+    }
+    Ok(())
 }
 
 /// Takes up the state of a checkpoint.
@@ -180,15 +188,24 @@ fn restore(
     queue: &mut Queue,
     trainer: &mut Trainer,
     dir: &ModelDir,
-    checkpoint: &Checkpoint,
+    checkpoint: &mut Checkpoint,
 ) -> Result<(), TrainError> {
+    let mut verifying = checkpoint.verifying.take();
+    let see = &mut |path: &Path, bytes: &[u8]| see(&mut verifying, path, bytes);
     let state = checkpoint.state();
     let open = |stem| ParamFiles::open(&state, stem, trainer.net().params.clone());
     let moments = [open("moment1")?, open("moment2")?];
     let masters = masters(trainer, checkpoint)?;
     let masters = masters.as_ref().unwrap_or(dir.weights());
     let [first, second] = &moments;
-    Ok(trainer.restore(queue, masters, [first, second], checkpoint.run.updates)?)
+    trainer.restore(queue, masters, [first, second], checkpoint.run.updates, see)?;
+    Ok(verifying.map_or(Ok(()), Verifying::finish)?)
+}
+
+fn see(verifying: &mut Option<Verifying>, path: &Path, bytes: &[u8]) {
+    if let Some(verifying) = verifying {
+        verifying.see(path, bytes);
+    }
 }
 
 /// The f32 masters of a checkpoint, where its weights are narrower than what this trainer keeps.
@@ -199,14 +216,20 @@ fn masters(trainer: &Trainer, checkpoint: &Checkpoint) -> Result<Option<ParamFil
     Ok(Some(ParamFiles::open(&checkpoint.state(), "masters", trainer.net().params.clone())?))
 }
 
-/// The micro-batch of all stages: a device's buffers have one size.
-fn micro_batch_tokens(recipe: &Recipe) -> Result<u64, TrainError> {
-    let mut stages = recipe.stages.iter();
-    let Some(first) = stages.next() else { return Ok(0) };
-    match stages.find(|stage| stage.micro_batch_tokens != first.micro_batch_tokens) {
-        None => Ok(first.micro_batch_tokens),
-        Some(other) => Err(TrainError::MicroBatches { first: first.name.clone(), other: other.name.clone() }),
+/// The shapes of the stages' micro-batches, each once.
+fn shapes(recipe: &Recipe) -> Result<Vec<Shape>, TrainError> {
+    let mut shapes: Vec<Shape> = Vec::new();
+    for stage in &recipe.stages {
+        let tokens = count("micro_batch_tokens", stage.micro_batch_tokens)?;
+        let sequences = tokens / count("sequence_length", stage.sequence_length)?;
+        let sources = count("sources", stage.mixture.len() as u64)?;
+        match shapes.iter_mut().find(|shape| (shape.tokens, shape.sequences) == (tokens, sequences)) {
+            Some(shape) => shape.sources = shape.sources.max(sources),
+            // Every token may be a document of its own.
+            None => shapes.push(Shape { tokens, documents: tokens, sequences, sources }),
+        }
     }
+    Ok(shapes)
 }
 
 /// Tokens that a sample may have, prompt included.

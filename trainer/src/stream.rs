@@ -5,10 +5,15 @@ use crate::setup::{self, Named, Start};
 use crate::{Observer, TrainError, corpus};
 use octo_recipe::{Order as RecipeOrder, Recipe, Stage};
 use octo_rows::Split;
-use octo_shards::{Batch, BatchOptions, Batches, MixturePart, Order, Prefetcher, TokenSource};
+use octo_shards::{
+    Batch, BatchOptions, Batches, IGNORED_LABEL, MixturePart, Order, Prefetcher, SequenceOrigin, TokenSource,
+};
 use octo_text::Tokenizer;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// Most sequences whose documents a message names.
+const MOST_PLACES: usize = 32;
 
 /// What was taken from sources before.
 #[derive(Clone, Copy)]
@@ -148,18 +153,51 @@ impl Stream {
         Ok(made)
     }
 
-    /// Where the sequences of a step begin, for the message of a guard.
+    /// Which documents a step's sequences hold, by source, for the message of a guard.
     pub fn documents(&self, step: u64, data: &[Batch]) -> String {
         let Some((stage, _)) = self.stage(step) else { return String::new() };
-        let origins = data.iter().flat_map(|batch| &batch.origins);
-        let mut places: Vec<String> = origins
-            .filter_map(|origin| {
-                stage.batches.mixture().get(origin.source)?.source.origin(origin.first_document)
-            })
-            .map(|origin| origin.to_string())
-            .collect();
-        places.dedup();
-        places.join(", ")
+        let origins: Vec<&SequenceOrigin> = data.iter().flat_map(|batch| &batch.origins).collect();
+        let last_input = stage.sequence_length.saturating_sub(1) as usize;
+        let place = |origin, input| stage.batches.document(origin, input).ok().flatten();
+        let mut told: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for origin in origins.iter().take(MOST_PLACES) {
+            let Some(part) = stage.batches.mixture().get(origin.source) else { continue };
+            let Some(first) = place(origin, 0) else { continue };
+            let words = match place(origin, last_input).filter(|last| *last != first) {
+                Some(last) => format!("{first} to {last}"),
+                None => first.to_string(),
+            };
+            told.entry(&part.name).or_default().push(words);
+        }
+        let told: Vec<String> =
+            told.iter().map(|(name, places)| format!("{name}: {}", places.join(", "))).collect();
+        let more = match origins.len().saturating_sub(MOST_PLACES) {
+            0 => String::new(),
+            more => format!("; and {more} more sequences (`data inspect --step {}` shows them)", step + 1),
+        };
+        told.join("; ") + &more
+    }
+
+    /// `lm_loss/<source>` of a step: the mean loss a target of each source that has any in it, from the sums.
+    pub fn source_losses(&self, step: u64, data: &[Batch], sums: &[f64]) -> BTreeMap<String, f64> {
+        let Some((stage, _)) = self.stage(step).filter(|(stage, _)| stage.batches.mixture().len() > 1) else {
+            // Of one source it would be the loss once more.
+            return BTreeMap::new();
+        };
+        let mut targets = vec![0u64; sums.len()];
+        for batch in data {
+            let sequences = batch.labels.chunks_exact(stage.sequence_length as usize);
+            for (origin, labels) in batch.origins.iter().zip(sequences) {
+                if let Some(targets) = targets.get_mut(origin.source) {
+                    *targets += labels.iter().filter(|&&label| label != IGNORED_LABEL).count() as u64;
+                }
+            }
+        }
+        let means = stage.batches.mixture().iter().zip(sums.iter().zip(targets));
+        let has_any = means.filter(|(_, (_, targets))| *targets > 0);
+        has_any
+            .map(|(part, (sum, targets))| (format!("lm_loss/{}", part.name), sum / targets as f64))
+            .collect()
     }
 
     /// Where the data stands after so many steps.
@@ -191,6 +229,11 @@ impl Stream {
             }
         }
         Ok(())
+    }
+
+    /// Tokens of a source, where stages draw from it.
+    pub fn tokens(&self, source: &str) -> Option<u64> {
+        self.sources.get(source).map(|tokens| tokens.tokens())
     }
 
     /// What the last stage draws from.

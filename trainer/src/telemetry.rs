@@ -102,14 +102,17 @@ impl<'fs> Telemetry<'fs> {
         self.tell(now)
     }
 
-    /// A checkpoint is whole. What TensorBoard was told up to now then lasts as long as it does.
+    /// What was being written is whole: a checkpoint, which is now the newest, or only a milestone. What
+    /// TensorBoard was told up to now then lasts as long as it does.
     ///
     /// # Errors
     /// As [`Telemetry::step`].
-    pub fn saved(&mut self, checkpoint: &Path, step: u64, now: SystemTime) -> Result<(), TrainError> {
+    pub fn saved(&mut self, checkpoint: Option<(&Path, u64)>, now: SystemTime) -> Result<(), TrainError> {
         self.sync()?;
         self.status.state = RunState::Running;
-        self.status.last_checkpoint = Some((checkpoint.to_owned(), step));
+        if let Some((path, step)) = checkpoint {
+            self.status.last_checkpoint = Some((path.to_owned(), step));
+        }
         self.tell(now)
     }
 
@@ -179,7 +182,8 @@ mod tests {
         );
         telemetry.saving(at(12)).unwrap();
         assert_eq!(status(folder.path())["state"], "saving");
-        telemetry.saved(Path::new("checkpoints/step-00000004"), 4, at(12)).unwrap();
+        telemetry.saved(Some((Path::new("checkpoints/step-00000004"), 4)), at(12)).unwrap();
+        telemetry.saved(None, at(12)).unwrap();
         telemetry.stage("decay", at(12)).unwrap();
         let told = status(folder.path());
         assert_eq!((&told["state"], &told["stage"]), (&"running".into(), &"decay".into()));

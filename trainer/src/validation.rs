@@ -48,7 +48,7 @@ impl HeldOut {
     pub fn measure(&mut self, queue: &mut Queue, trainer: &mut Trainer) -> Result<f64, TrainError> {
         let (mut sum, mut targets) = (0.0, 0);
         for batch in &self.batches {
-            let logprobs = trainer.score(queue, &micro_batch(batch))?;
+            let logprobs = trainer.score(queue, &micro_batch(batch, &[]))?;
             sum -= logprobs.iter().map(|&l| f64::from(l)).sum::<f64>();
             targets += batch.targets;
         }
@@ -64,12 +64,13 @@ impl HeldOut {
     }
 }
 
-/// A batch as the trainer takes it.
-pub(crate) fn micro_batch(batch: &Batch) -> octo_model::MicroBatch<'_> {
+/// A batch as the trainer takes it, with the source of each of its sequences; these only training asks for.
+pub(crate) fn micro_batch<'a>(batch: &'a Batch, sources: &'a [u32]) -> octo_model::MicroBatch<'a> {
     octo_model::MicroBatch {
         ids: &batch.ids,
         labels: &batch.labels,
         positions: &batch.positions,
         cu_seqlens: &batch.cu_seqlens,
+        sources,
     }
 }

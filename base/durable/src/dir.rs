@@ -160,7 +160,7 @@ mod tests {
     use crate::error::{Damage, DamageKind};
     use crate::faulty::{Fault, FaultyFs};
     use crate::fs::Disk;
-    use crate::manifest::verify;
+    use crate::manifest::{Verifying, verify, verify_while_reading};
 
     fn build(fs: &dyn Fs, target: &Path) -> Result<Manifest, DurableError> {
         let mut dir = AtomicDir::create(fs, target)?;
@@ -259,6 +259,44 @@ mod tests {
                 ("model/deep/weights.bin".to_owned(), DamageKind::Changed),
             ]
         );
+    }
+
+    #[test]
+    fn what_is_compared_while_it_is_read_is_held_to_the_manifest_in_the_end() {
+        let parent = tempfile::tempdir().unwrap();
+        let target = parent.path().join("step-1");
+        build(&Disk, &target).unwrap();
+        let weights = target.join("model/deep/weights.bin");
+        let begin = || verify_while_reading(&target, |name| name.ends_with(".bin"));
+        let content = std::fs::read(&weights).unwrap();
+        let seen = |bytes: &[u8]| {
+            let mut verifying = begin().unwrap();
+            bytes.chunks(700_001).for_each(|bytes| verifying.see(&weights, bytes));
+            assert_eq!(verifying.bytes(), bytes.len() as u64);
+            verifying
+        };
+        let mut changed = content.clone();
+        changed[1_999_999] ^= 1;
+        let kind = |verifying: Verifying| match verifying.finish() {
+            Err(DurableError::Damaged { damage, .. }) => Some(damage[0].kind.clone()),
+            _ => None,
+        };
+        assert_eq!(kind(seen(&content)), None);
+        assert_eq!(kind(seen(&changed)), Some(DamageKind::Changed));
+        assert_eq!(
+            kind(seen(&content[1..])),
+            Some(DamageKind::Size { expected: 2_000_000, found: 1_999_999 })
+        );
+        // Nobody has read it: it is read now, or left out.
+        assert_eq!(kind(begin().unwrap()), None);
+        Disk.open_append(&weights).unwrap().set_len(0).unwrap();
+        Disk.open_append(&weights).unwrap().write_all(&changed).unwrap();
+        assert_eq!(kind(begin().unwrap()), Some(DamageKind::Changed));
+        assert!(begin().unwrap().finish_seen().is_ok());
+        // Its length and the other files are looked at from the start.
+        Disk.open_append(&weights).unwrap().write_all(b"tail").unwrap();
+        assert!(matches!(begin(), Err(DurableError::Damaged { damage, .. })
+            if damage[0].kind == DamageKind::Size { expected: 2_000_000, found: 2_000_004 }));
     }
 
     #[test]

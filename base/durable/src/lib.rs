@@ -33,5 +33,5 @@ pub use fs::{Disk, Fs, FsFile};
 pub use killing::KillingFs;
 pub use lock::{Holder, RunLock};
 pub use log::AppendLog;
-pub use manifest::{FileEntry, MANIFEST_NAME, Manifest, verify};
+pub use manifest::{FileEntry, MANIFEST_NAME, Manifest, Verifying, verify, verify_while_reading};
 pub use room::free_bytes;

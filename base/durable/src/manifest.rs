@@ -4,9 +4,10 @@
 //! malice), and carries the xxh3 of that list itself.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
@@ -96,6 +97,84 @@ impl Manifest {
 /// [`DurableError::Damaged`] with every missing, extra, short, long or changed file; [`DurableError::Io`] where
 /// `folder` cannot be listed at all.
 pub fn verify(folder: &Path) -> Result<Manifest, DurableError> {
+    compare(folder, |_| false)
+}
+
+/// [`verify`], but for the files that `later` names: of these only that they are there and how long they are. Their
+/// bytes are compared while somebody else reads them.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_while_reading(folder: &Path, later: impl Fn(&str) -> bool) -> Result<Verifying, DurableError> {
+    let mut files = compare(folder, &later)?.files;
+    files.retain(|entry| later(&entry.path));
+    Ok(Verifying { folder: folder.to_owned(), files, seen: BTreeMap::new() })
+}
+
+/// A folder of which some files have not been compared with the manifest yet.
+pub struct Verifying {
+    folder: PathBuf,
+    files: Vec<FileEntry>,
+    /// What was read of each file so far, by its path within the folder.
+    seen: BTreeMap<String, (Xxh3, u64)>,
+}
+
+impl Verifying {
+    /// Takes note of the next bytes of a file of the folder; each file is seen from its first byte to its last.
+    pub fn see(&mut self, path: &Path, bytes: &[u8]) {
+        let Ok(name) = path.strip_prefix(&self.folder) else { return };
+        let name = name.to_string_lossy();
+        let (hash, length) = match self.seen.get_mut(&*name) {
+            Some(seen) => seen,
+            None => self.seen.entry(name.into_owned()).or_default(),
+        };
+        hash.update(bytes);
+        *length += bytes.len() as u64;
+    }
+
+    /// Bytes seen so far.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.seen.values().map(|(_, length)| length).sum()
+    }
+
+    /// Compares the files that were seen; the others are left out.
+    ///
+    /// # Errors
+    /// [`DurableError::Damaged`] with every file that differs.
+    pub fn finish_seen(mut self) -> Result<(), DurableError> {
+        self.files.retain(|entry| self.seen.contains_key(&entry.path));
+        self.finish()
+    }
+
+    /// Compares the files that were seen, and reads and compares the others.
+    ///
+    /// # Errors
+    /// [`DurableError::Damaged`] with every file that differs.
+    pub fn finish(self) -> Result<(), DurableError> {
+        let mut damage = Vec::new();
+        for entry in &self.files {
+            let kind = match self.seen.get(&entry.path) {
+                None => difference(&self.folder.join(&entry.path), entry),
+                Some((_, found)) if *found != entry.bytes => {
+                    Some(DamageKind::Size { expected: entry.bytes, found: *found })
+                }
+                Some((hash, _)) => (hex(hash.digest()) != entry.xxh3).then_some(DamageKind::Changed),
+            };
+            damage.extend(kind.map(|kind| Damage { file: entry.path.clone(), kind }));
+        }
+        if damage.is_empty() { Ok(()) } else { Err(DurableError::Damaged { path: self.folder, damage }) }
+    }
+}
+
+impl fmt::Debug for Verifying {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Verifying({}, {} bytes seen)", self.folder.display(), self.bytes())
+    }
+}
+
+/// Compares a folder with its manifest, without the bytes of the files that `later` names.
+fn compare(folder: &Path, later: impl Fn(&str) -> bool) -> Result<Manifest, DurableError> {
     let mut found = list_files(folder).map_err(DurableError::io("read", folder))?;
     let damaged = |damage| DurableError::Damaged { path: folder.to_owned(), damage };
     let manifest = Manifest::read(folder)
@@ -106,6 +185,7 @@ pub fn verify(folder: &Path) -> Result<Manifest, DurableError> {
         let kind = match found.remove(&entry.path) {
             None => Some(DamageKind::Missing),
             Some(false) => Some(DamageKind::NotAFile),
+            Some(true) if later(&entry.path) => size_difference(&folder.join(&entry.path), entry),
             Some(true) => difference(&folder.join(&entry.path), entry),
         };
         damage.extend(kind.map(|kind| Damage { file: entry.path.clone(), kind }));
@@ -116,6 +196,14 @@ pub fn verify(folder: &Path) -> Result<Manifest, DurableError> {
     }
     damage.sort_by(|a, b| a.file.cmp(&b.file));
     Err(damaged(damage))
+}
+
+fn size_difference(path: &Path, entry: &FileEntry) -> Option<DamageKind> {
+    match std::fs::metadata(path) {
+        Ok(found) if found.len() == entry.bytes => None,
+        Ok(found) => Some(DamageKind::Size { expected: entry.bytes, found: found.len() }),
+        Err(error) => Some(DamageKind::Unreadable(error.to_string())),
+    }
 }
 
 fn difference(path: &Path, entry: &FileEntry) -> Option<DamageKind> {

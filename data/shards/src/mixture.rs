@@ -6,7 +6,7 @@
 //! the earlier source where two are due together. That is scheduling by the earliest deadline, which finds an
 //! order wherever there is one (Jackson 1955; Steiner and Yeomans 1993 for these deadlines): so at every point
 //! every source has given less than one window more or less than its share. To take the largest deficit
-//! instead, as is often done, fails that from eight sources on.
+//! instead, as is often done, can fail that from four sources on.
 //!
 //! After S windows all is as at the start, and the same again: what a source has given by window g is found
 //! from a table of every 4096th window of one round.

@@ -92,8 +92,8 @@ fn packed_score(model: fn() -> Value, dtype: DType, sequences: &[Vec<u32>]) -> V
     let tokens = sequences.iter().map(Vec::len).sum::<usize>() as u32;
     let net = Net::allocate(&mut queue, config, dtype, tokens).unwrap();
     let optimizer = AdamWConfig { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.0, clip: 1.0 };
-    let shape = Shape { tokens, documents: sequences.len() as u32 };
-    let mut trainer = Trainer::new(&mut queue, net, optimizer, shape).unwrap();
+    let shape = Shape { tokens, documents: sequences.len() as u32, sequences: 1, sources: 1 };
+    let mut trainer = Trainer::new(&mut queue, net, optimizer, &[shape]).unwrap();
     queue.seal();
     let remainder = trainer.remainder();
     trainer.net().randomise(&mut queue, 11, remainder).unwrap();
@@ -104,7 +104,13 @@ fn packed_score(model: fn() -> Value, dtype: DType, sequences: &[Vec<u32>]) -> V
         positions.extend(0..sequence.len() as u32);
         cu_seqlens.push(ids.len() as u32);
     }
-    let batch = MicroBatch { ids: &ids, labels: &labels, positions: &positions, cu_seqlens: &cu_seqlens };
+    let batch = MicroBatch {
+        ids: &ids,
+        labels: &labels,
+        positions: &positions,
+        cu_seqlens: &cu_seqlens,
+        sources: &[0],
+    };
     let all = trainer.score(&mut queue, &batch).unwrap();
     cu_seqlens.windows(2).map(|w| all[w[0] as usize..w[1] as usize - 1].to_vec()).collect()
 }

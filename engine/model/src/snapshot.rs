@@ -9,9 +9,7 @@ use crate::{Flat, Net, Param, ParamTable, Trainer, TransferError};
 use half::bf16;
 use octo_ops::{DType, View, master};
 use octo_queue::{Queue, QueueError};
-
-/// Elements moved at once.
-const PIECE: usize = 1 << 20;
+use std::path::Path;
 
 /// One value for every element of a table, by what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,17 +114,19 @@ impl Snapshot {
 }
 
 impl Trainer {
-    /// Takes up a saved state: masters (or f32 weights), both moments, and the optimizer steps behind them.
+    /// Takes up a saved state: masters (or f32 weights), both moments, and the optimizer steps behind them. `see`
+    /// gets every byte of the files in order.
     pub fn restore(
         &mut self,
         queue: &mut Queue,
         masters: &ParamFiles,
         moments: [&ParamFiles; 2],
         updates: u64,
+        see: &mut dyn FnMut(&Path, &[u8]),
     ) -> Result<(), TransferError> {
-        self.net().load(queue, masters, self.remainder())?;
+        self.net().load_and_see(queue, masters, self.remainder(), see)?;
         for (arena, files) in self.moments().into_iter().zip(moments) {
-            load(self.net(), queue, arena, files)?;
+            load(self.net(), queue, arena, files, see)?;
         }
         self.updates = updates;
         Ok(())
@@ -165,8 +165,14 @@ impl Trainer {
 }
 
 /// Fills an f32 arena from files.
-fn load(net: &Net, queue: &mut Queue, arena: Flat, files: &ParamFiles) -> Result<(), TransferError> {
-    files.read_all(PIECE, |param, first, values| -> Result<(), TransferError> {
+fn load(
+    net: &Net,
+    queue: &mut Queue,
+    arena: Flat,
+    files: &ParamFiles,
+    see: &mut dyn FnMut(&Path, &[u8]),
+) -> Result<(), TransferError> {
+    files.read_all(see, |param, first, values| -> Result<(), TransferError> {
         let to: View = part(&net.params, arena, param, first, values.len());
         Ok(queue.upload(to, bytemuck::cast_slice(values))?)
     })

@@ -1,13 +1,16 @@
 //! A training step as three programs: the first micro-batch, further ones, and the optimizer.
+//!
+//! The programs of a micro-batch are captured once for each [`Shape`], over the same buffers, which hold the largest.
 
-use crate::net::{BlockViews, Net, Rows, flat, whole};
-use crate::{Flat, LayerParams, Param};
-use octo_ops::{
-    AdamW, AttentionBackward, BiasBackward, DType, EmbedBackward, GradNorm, HeadLogprob, HeadLoss,
-    LinearBackwardInput, LinearBackwardWeight, LossSum, Program, RmsNormBackward, RopeBackward, Slot,
-    StepBlock, StepResult, SwigluBackward, View,
-};
+use crate::Flat;
+use crate::net::{Net, Rows, flat};
+use octo_ops::{DType, HeadLogprob, Program, Slot, StepBlock, StepResult, View};
 use octo_queue::{Queue, QueueError};
+use pass::{Activations, BySource, Inputs, Pass};
+use update::Update;
+
+mod pass;
+mod update;
 
 /// AdamW's constants.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,13 +27,17 @@ pub struct AdamWConfig {
     pub clip: f64,
 }
 
-/// The size of a micro-batch.
+/// The size of a micro-batch, and by what its losses are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     /// Rows of a micro-batch.
     pub tokens: u32,
     /// Most documents that a micro-batch may hold.
     pub documents: u32,
+    /// Sequences, all of one length; each comes from one source.
+    pub sequences: u32,
+    /// Sources that sequences come from. Where there is one, no losses are told apart.
+    pub sources: u32,
 }
 
 /// One micro-batch on the host.
@@ -44,13 +51,17 @@ pub struct MicroBatch<'a> {
     pub positions: &'a [u32],
     /// First row of each document and the end; filled up with empty documents.
     pub cu_seqlens: &'a [u32],
+    /// The source of each sequence \[sequences\].
+    pub sources: &'a [u32],
 }
 
 /// What a step left behind.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct StepReport {
     /// Mean loss a target, in nats.
     pub loss: f64,
+    /// Sum of the losses of each source's targets; empty where the step's shape has one source.
+    pub source_losses: Vec<f64>,
     /// Gradient norm before clipping.
     pub grad_norm: f64,
     /// Loss or norm was not finite: the weights were left as they were.
@@ -60,63 +71,60 @@ pub struct StepReport {
 /// Gradients, optimizer state, activations and the captured programs of one training run.
 pub struct Trainer {
     net: Net,
-    shape: Shape,
     optimizer: AdamWConfig,
     /// f32, element for element as the weights.
     gradients: Flat,
     /// With bf16 weights: the lower halves of the masters, i16.
     remainder: Option<Flat>,
     moments: [Flat; 2],
-    batch: Rows,
-    labels: View,
     step_block: View,
     result: View,
-    logprob: View,
-    programs: Programs,
+    passes: Vec<Programs>,
+    update: Program,
     pub(crate) updates: u64,
     /// Targets of the step under way.
     targets: f64,
-    /// Targets of the step whose report has not been fetched.
-    pending: Option<f64>,
+    /// Where the losses by source of the step under way are, if they are told apart.
+    by_source: Option<View>,
+    /// The step whose report has not been fetched.
+    pending: Option<Pending>,
 }
 
+/// What is known of a step before its report.
+struct Pending {
+    targets: f64,
+    /// Numbers that will be read back for its sources.
+    source_words: usize,
+}
+
+/// The programs of one shape, and the views they work on.
 struct Programs {
+    shape: Shape,
+    inputs: Inputs,
+    by_source: Option<BySource>,
+    logprob: View,
     first: Program,
     further: Program,
-    update: Program,
     score: Program,
 }
-
-/// What the passes of one micro-batch work on.
-struct Activations {
-    layers: Vec<BlockViews>,
-    stream_end: View,
-    final_norm: View,
-    final_rstd: View,
-    loss: View,
-    dstream: View,
-    dnorm: View,
-    dattention: View,
-    dqkv: View,
-    dproduct: View,
-}
-
-/// Elements that one AdamW op updates at most: an axis has 32 bits.
-const PIECE: u64 = 1 << 31;
 
 /// Readback slot of the step's result.
 const RESULT: Slot = Slot(0);
 /// Readback slot of log-probabilities.
 const LOGPROB: Slot = Slot(1);
+/// Readback slot of the losses by source.
+const BY_SOURCE: Slot = Slot(6);
 
 impl Trainer {
-    /// Allocates everything a run needs beside the weights and captures its programs.
+    /// Allocates everything a run needs beside the weights and captures its programs: for the micro-batches of each
+    /// of these shapes, and one for all of them that updates the weights.
     pub fn new(
         queue: &mut Queue,
         net: Net,
         optimizer: AdamWConfig,
-        shape: Shape,
+        shapes: &[Shape],
     ) -> Result<Trainer, QueueError> {
+        let largest = check_shapes(shapes)?;
         let mut arena = |name, dtype| flat(queue, name, dtype, &net.params);
         let gradients = arena("gradients", DType::F32)?;
         let remainder = match net.weights.dtype {
@@ -124,43 +132,66 @@ impl Trainer {
             _ => None,
         };
         let moments = [arena("moment 1", DType::F32)?, arena("moment 2", DType::F32)?];
-        let tokens = [shape.tokens];
-        let batch = Rows {
+        let tokens = [largest.tokens];
+        let rows = Rows {
             ids: queue.tensor("ids", DType::U32, &tokens)?,
             positions: queue.tensor("positions", DType::U32, &tokens)?,
-            cu_seqlens: queue.tensor("cu_seqlens", DType::U32, &[shape.documents + 1])?,
+            cu_seqlens: queue.tensor("cu_seqlens", DType::U32, &[largest.documents + 1])?,
             paged: None,
         };
-        let labels = queue.tensor("labels", DType::I32, &tokens)?;
+        let inputs = Inputs { rows, labels: queue.tensor("labels", DType::I32, &tokens)? };
         let step_block = queue.tensor("step block", DType::F32, &[StepBlock::WORDS])?;
         let result = queue.tensor("step result", DType::F32, &[StepResult::WORDS])?;
         let logprob = queue.tensor("logprob", DType::F32, &tokens)?;
-        let a = Activations::allocate(queue, &net, shape)?;
-        let pass = Pass { net: &net, a: &a, batch, labels, step_block, result, gradients };
-        let programs = Programs {
-            first: queue.capture(|q| pass.forward(q).and_then(|()| pass.backward(q, false)))?,
-            further: queue.capture(|q| pass.forward(q).and_then(|()| pass.backward(q, true)))?,
-            update: queue.capture(|q| pass.update(q, &optimizer, remainder, moments))?,
-            score: queue.capture(|q| {
-                pass.forward(q)?;
-                q.run(HeadLogprob { hidden: a.final_norm, weight: net.head(), labels, logprob })
-            })?,
+        let by_source = match largest.sources {
+            0 | 1 => None,
+            sources => Some(BySource {
+                ids: queue.tensor("sources", DType::U32, &[largest.sequences])?,
+                sequences: queue.tensor(
+                    "sequence losses",
+                    DType::F32,
+                    &[largest.sequences, StepResult::WORDS],
+                )?,
+                sources: queue.tensor("source losses", DType::F32, &[sources, StepResult::WORDS])?,
+            }),
         };
+        let all = Activations::allocate(queue, &net, largest.tokens)?;
+        let update = Update { net: &net, optimizer, gradients, remainder, moments, step_block, result };
+        let update = queue.capture(|q| update.run(q))?;
+        let mut passes = Vec::new();
+        for &shape in shapes {
+            let a = all.first_rows(shape.tokens);
+            let inputs = inputs.of(shape);
+            let by_source = by_source.filter(|_| shape.sources > 1).map(|by_source| by_source.of(shape));
+            let logprob = logprob.slice_rows(0, shape.tokens);
+            let pass = Pass { net: &net, a: &a, inputs, by_source, step_block, result, gradients };
+            passes.push(Programs {
+                shape,
+                inputs,
+                by_source,
+                logprob,
+                first: queue.capture(|q| pass.forward(q).and_then(|()| pass.backward(q, false)))?,
+                further: queue.capture(|q| pass.forward(q).and_then(|()| pass.backward(q, true)))?,
+                score: queue.capture(|q| {
+                    pass.forward(q)?;
+                    let (hidden, weight) = (a.final_norm, net.head());
+                    q.run(HeadLogprob { hidden, weight, labels: inputs.labels, logprob })
+                })?,
+            });
+        }
         Ok(Trainer {
             net,
-            shape,
             optimizer,
             gradients,
             remainder,
             moments,
-            batch,
-            labels,
             step_block,
             result,
-            logprob,
-            programs,
+            passes,
+            update,
             updates: 0,
             targets: 1.0,
+            by_source: None,
             pending: None,
         })
     }
@@ -190,7 +221,7 @@ impl Trainer {
         self.updates
     }
 
-    /// One optimizer step over micro-batches, all of this trainer's shape: [`Trainer::begin`], each
+    /// One optimizer step over micro-batches, all of one of this trainer's shapes: [`Trainer::begin`], each
     /// [`Trainer::pass`], [`Trainer::update`].
     pub fn step(
         &mut self,
@@ -222,35 +253,52 @@ impl Trainer {
         queue.upload(self.step_block, bytemuck::bytes_of(&block))
     }
 
-    /// Forward and backward of the step's micro-batch `index`, from 0, in order.
+    /// Forward and backward of the step's micro-batch `index`, from 0, in order; all of a step have one shape.
     pub fn pass(
         &mut self,
         queue: &mut Queue,
         index: usize,
         batch: &MicroBatch<'_>,
     ) -> Result<(), QueueError> {
-        self.upload(queue, batch)?;
-        queue.replay(if index == 0 { self.programs.first } else { self.programs.further })
+        let sequences = batch.sources.len();
+        let pass = self.programs(batch, |shape| shape.sequences as usize == sequences)?;
+        pass.upload(queue, batch)?;
+        if let Some(by_source) = &pass.by_source {
+            queue.upload(by_source.ids, bytemuck::cast_slice(batch.sources))?;
+        }
+        queue.replay(if index == 0 { pass.first } else { pass.further })?;
+        self.by_source = pass.by_source.map(|by_source| by_source.sources);
+        Ok(())
     }
 
     /// Ends a step: norm, clip, AdamW. Returns the report of the step *before* this one: the host never waits
     /// for the step it has just asked for.
     pub fn update(&mut self, queue: &mut Queue) -> Result<Option<StepReport>, QueueError> {
-        queue.replay(self.programs.update)?;
+        queue.replay(self.update)?;
         self.updates += 1;
         let report = self.finish(queue)?;
         queue.begin_readback(RESULT, self.result)?;
-        self.pending = Some(self.targets);
+        if let Some(by_source) = self.by_source {
+            queue.begin_readback(BY_SOURCE, by_source)?;
+        }
+        let source_words = self.by_source.map_or(0, |view| view.elements());
+        self.pending = Some(Pending { targets: self.targets, source_words });
         Ok(report)
     }
 
     /// The report of the last step, if it has not been returned yet.
     pub fn finish(&mut self, queue: &mut Queue) -> Result<Option<StepReport>, QueueError> {
-        let Some(targets) = self.pending.take() else { return Ok(None) };
+        let Some(Pending { targets, source_words }) = self.pending.take() else { return Ok(None) };
         let mut result = StepResult::default();
         queue.finish_readback(RESULT, bytemuck::bytes_of_mut(&mut result))?;
+        let mut by_source = vec![0.0f32; source_words];
+        if source_words > 0 {
+            queue.finish_readback(BY_SOURCE, bytemuck::cast_slice_mut(&mut by_source))?;
+        }
+        let words = by_source.chunks_exact(StepResult::WORDS as usize);
         Ok(Some(StepReport {
             loss: f64::from(result.loss_sum) / targets,
+            source_losses: words.map(|words| words[StepResult::LOSS_SUM].into()).collect(),
             grad_norm: result.grad_norm.into(),
             halted: result.halted != 0.0,
         }))
@@ -258,262 +306,70 @@ impl Trainer {
 
     /// Log-probability of each label of a micro-batch, 0 where there is none; weights are only read.
     pub fn score(&mut self, queue: &mut Queue, batch: &MicroBatch<'_>) -> Result<Vec<f32>, QueueError> {
-        self.upload(queue, batch)?;
-        queue.replay(self.programs.score)?;
-        queue.begin_readback(LOGPROB, self.logprob)?;
-        let mut logprobs = vec![0.0f32; self.shape.tokens as usize];
+        let pass = self.programs(batch, |_| true)?;
+        pass.upload(queue, batch)?;
+        queue.replay(pass.score)?;
+        queue.begin_readback(LOGPROB, pass.logprob)?;
+        let mut logprobs = vec![0.0f32; pass.shape.tokens as usize];
         queue.finish_readback(LOGPROB, bytemuck::cast_slice_mut(&mut logprobs))?;
         Ok(logprobs)
     }
 
+    /// The programs for a micro-batch.
+    fn programs(
+        &self,
+        batch: &MicroBatch<'_>,
+        fits: impl Fn(&Shape) -> bool,
+    ) -> Result<&Programs, QueueError> {
+        let tokens = batch.ids.len();
+        let mut passes = self.passes.iter();
+        let found = passes.find(|pass| pass.shape.tokens as usize == tokens && fits(&pass.shape));
+        found.ok_or_else(|| {
+            let sequences = batch.sources.len();
+            misuse(format!("no program for a micro-batch of {tokens} tokens in {sequences} sequences"))
+        })
+    }
+}
+
+/// The smallest shape that holds all of these, which differ from each other.
+fn check_shapes(shapes: &[Shape]) -> Result<Shape, QueueError> {
+    let mut largest = Shape { tokens: 0, documents: 0, sequences: 0, sources: 0 };
+    for (i, shape) in shapes.iter().enumerate() {
+        let same = |other: &Shape| (other.tokens, other.sequences) == (shape.tokens, shape.sequences);
+        if shapes[..i].iter().any(same) {
+            return Err(misuse(format!("{shape:?} is there twice")));
+        }
+        if shape.sequences == 0 || !shape.tokens.is_multiple_of(shape.sequences) {
+            return Err(misuse(format!("{shape:?} is not whole sequences")));
+        }
+        largest = Shape {
+            tokens: largest.tokens.max(shape.tokens),
+            documents: largest.documents.max(shape.documents),
+            sequences: largest.sequences.max(shape.sequences),
+            sources: largest.sources.max(shape.sources),
+        };
+    }
+    Ok(largest)
+}
+
+fn misuse(what: String) -> QueueError {
+    QueueError::Misuse { what }
+}
+
+impl Programs {
     fn upload(&self, queue: &mut Queue, batch: &MicroBatch<'_>) -> Result<(), QueueError> {
         let documents = self.shape.documents as usize + 1;
         if batch.cu_seqlens.len() > documents {
-            return Err(QueueError::Misuse {
-                what: format!("{} document bounds where {documents} fit", batch.cu_seqlens.len()),
-            });
+            let given = batch.cu_seqlens.len();
+            return Err(misuse(format!("{given} document bounds where {documents} fit")));
         }
         // The program's list of documents has a fixed length: the rest are empty.
         let mut cu_seqlens = batch.cu_seqlens.to_vec();
         cu_seqlens.resize(documents, self.shape.tokens);
-        queue.upload(self.batch.ids, bytemuck::cast_slice(batch.ids))?;
-        queue.upload(self.batch.positions, bytemuck::cast_slice(batch.positions))?;
-        queue.upload(self.batch.cu_seqlens, bytemuck::cast_slice(&cu_seqlens))?;
-        queue.upload(self.labels, bytemuck::cast_slice(batch.labels))
-    }
-}
-
-impl Activations {
-    fn allocate(queue: &mut Queue, net: &Net, shape: Shape) -> Result<Activations, QueueError> {
-        let c = &net.config;
-        let (hidden, ffn, q_width, kv_width) =
-            (c.hidden_size, c.intermediate_size, c.q_width(), c.kv_width());
-        let tokens = shape.tokens;
-        let mut tensor = |name: &str, shape: &[u32]| queue.tensor(name, DType::F32, shape);
-        let mut layers: Vec<BlockViews> = Vec::new();
-        let mut stream = tensor("stream 0", &[tokens, hidden])?;
-        for layer in 0..c.num_hidden_layers {
-            let mut tensor = |what: &str, shape: &[u32]| tensor(&format!("layer {layer} {what}"), shape);
-            let block = BlockViews {
-                stream_in: stream,
-                norm1: tensor("norm1", &[tokens, hidden])?,
-                rstd1: tensor("rstd1", &[tokens])?,
-                q: tensor("q", &[tokens, q_width])?,
-                k: tensor("k", &[tokens, kv_width])?,
-                v: tensor("v", &[tokens, kv_width])?,
-                attention: tensor("attention", &[tokens, q_width])?,
-                lse: tensor("lse", &[tokens, c.num_attention_heads])?,
-                stream_mid: tensor("stream mid", &[tokens, hidden])?,
-                norm2: tensor("norm2", &[tokens, hidden])?,
-                rstd2: tensor("rstd2", &[tokens])?,
-                gate_up: Some(tensor("gate_up", &[tokens, 2 * ffn])?),
-                product: tensor("product", &[tokens, ffn])?,
-                stream_out: tensor("stream out", &[tokens, hidden])?,
-            };
-            stream = block.stream_out;
-            layers.push(block);
-        }
-        Ok(Activations {
-            layers,
-            stream_end: stream,
-            final_norm: tensor("final norm", &[tokens, hidden])?,
-            final_rstd: tensor("final rstd", &[tokens])?,
-            loss: tensor("loss", &[tokens])?,
-            dstream: tensor("dstream", &[tokens, hidden])?,
-            dnorm: tensor("dnorm", &[tokens, hidden])?,
-            dattention: tensor("dattention", &[tokens, q_width])?,
-            dqkv: tensor("dqkv", &[tokens, q_width + 2 * kv_width])?,
-            dproduct: tensor("dproduct", &[tokens, ffn])?,
-        })
-    }
-}
-
-/// The ops of a micro-batch and of the optimizer, in order.
-struct Pass<'a> {
-    net: &'a Net,
-    a: &'a Activations,
-    batch: Rows,
-    labels: View,
-    step_block: View,
-    result: View,
-    gradients: Flat,
-}
-
-impl Pass<'_> {
-    fn gradient(&self, param: Param) -> View {
-        self.net.params.view(self.gradients, param)
-    }
-
-    fn forward(&self, q: &mut Queue) -> Result<(), QueueError> {
-        let (net, a) = (self.net, self.a);
-        let first = a.layers.first().map_or(a.stream_end, |block| block.stream_in);
-        net.embed(q, self.batch.ids, first)?;
-        for (layer, block) in net.params.layers().iter().zip(&a.layers) {
-            net.block(q, layer, &self.batch, block)?;
-        }
-        net.final_norm(q, a.stream_end, a.final_norm, a.final_rstd)
-    }
-
-    /// Loss and gradients; `accumulate` adds to what earlier micro-batches left.
-    fn backward(&self, q: &mut Queue, accumulate: bool) -> Result<(), QueueError> {
-        let (net, a, params) = (self.net, self.a, &self.net.params);
-        q.run(HeadLoss {
-            hidden: a.final_norm,
-            weight: net.head(),
-            labels: self.labels,
-            step_block: self.step_block,
-            loss: a.loss,
-            dhidden: a.dnorm,
-            dweight: self.gradient(params.head()),
-            accumulate,
-        })?;
-        q.run(LossSum { loss: a.loss, result: self.result, accumulate })?;
-        q.run(RmsNormBackward {
-            dy: a.dnorm,
-            x: a.stream_end,
-            weight: net.weight(params.final_norm()),
-            rstd: a.final_rstd,
-            dx: a.dstream,
-            dweight: self.gradient(params.final_norm()),
-            accumulate_dx: false,
-            accumulate,
-        })?;
-        for (layer, block) in params.layers().iter().zip(&a.layers).rev() {
-            self.feed_forward_backward(q, layer, block, accumulate)?;
-            self.attention_backward(q, layer, block, accumulate)?;
-        }
-        // A tied matrix already holds the head's part of its gradient.
-        let tied = params.head() == params.embedding();
-        q.run(EmbedBackward {
-            ids: self.batch.ids,
-            dx: a.dstream,
-            dweight: self.gradient(params.embedding()),
-            accumulate: accumulate || tied,
-        })
-    }
-
-    fn feed_forward_backward(
-        &self,
-        q: &mut Queue,
-        layer: &LayerParams,
-        block: &BlockViews,
-        accumulate: bool,
-    ) -> Result<(), QueueError> {
-        let (net, a) = (self.net, self.a);
-        let Some(gate_up) = block.gate_up else {
-            return Err(QueueError::Misuse { what: "training needs gate and up kept".into() });
-        };
-        q.run(LinearBackwardInput { dy: a.dstream, weight: net.weight(layer.down), dx: a.dproduct })?;
-        self.weight_gradient(q, a.dstream, block.product, layer.down, accumulate)?;
-        q.run(SwigluBackward { dproduct: a.dproduct, gate_up })?;
-        q.run(LinearBackwardInput { dy: gate_up, weight: net.weight(layer.gate_up), dx: a.dnorm })?;
-        self.weight_gradient(q, gate_up, block.norm2, layer.gate_up, accumulate)?;
-        q.run(RmsNormBackward {
-            dy: a.dnorm,
-            x: block.stream_mid,
-            weight: net.weight(layer.norm2),
-            rstd: block.rstd2,
-            dx: a.dstream,
-            dweight: self.gradient(layer.norm2),
-            accumulate_dx: true,
-            accumulate,
-        })
-    }
-
-    fn attention_backward(
-        &self,
-        q: &mut Queue,
-        layer: &LayerParams,
-        block: &BlockViews,
-        accumulate: bool,
-    ) -> Result<(), QueueError> {
-        let (net, a) = (self.net, self.a);
-        let (q_width, kv_width) = (block.q.shape()[1], block.k.shape()[1]);
-        q.run(LinearBackwardInput { dy: a.dstream, weight: net.weight(layer.o), dx: a.dattention })?;
-        self.weight_gradient(q, a.dstream, block.attention, layer.o, accumulate)?;
-        q.run(AttentionBackward {
-            q: block.q,
-            k: block.k,
-            v: block.v,
-            out: block.attention,
-            lse: block.lse,
-            dout: a.dattention,
-            cu_seqlens: self.batch.cu_seqlens,
-            dq: a.dqkv.slice_columns(0, q_width),
-            dk: a.dqkv.slice_columns(q_width, kv_width),
-            dv: a.dqkv.slice_columns(q_width + kv_width, kv_width),
-            head_dim: net.config.head_dim,
-            scale: net.attention_scale(),
-        })?;
-        q.run(RopeBackward {
-            rope: net.rope,
-            positions: self.batch.positions,
-            dqk: a.dqkv.slice_columns(0, q_width + kv_width),
-        })?;
-        q.run(LinearBackwardInput { dy: a.dqkv, weight: net.weight(layer.qkv), dx: a.dnorm })?;
-        self.weight_gradient(q, a.dqkv, block.norm1, layer.qkv, accumulate)?;
-        if let Some(bias) = layer.qkv_bias {
-            q.run(BiasBackward { dy: a.dqkv, dbias: self.gradient(bias), accumulate })?;
-        }
-        q.run(RmsNormBackward {
-            dy: a.dnorm,
-            x: block.stream_in,
-            weight: net.weight(layer.norm1),
-            rstd: block.rstd1,
-            dx: a.dstream,
-            dweight: self.gradient(layer.norm1),
-            accumulate_dx: true,
-            accumulate,
-        })
-    }
-
-    fn weight_gradient(
-        &self,
-        q: &mut Queue,
-        dy: View,
-        x: View,
-        param: Param,
-        accumulate: bool,
-    ) -> Result<(), QueueError> {
-        q.run(LinearBackwardWeight { dy, x, dweight: self.gradient(param), accumulate })
-    }
-
-    /// Norm, clip and AdamW over the decayed and undecayed ranges.
-    fn update(
-        &self,
-        q: &mut Queue,
-        optimizer: &AdamWConfig,
-        remainder: Option<Flat>,
-        moments: [Flat; 2],
-    ) -> Result<(), QueueError> {
-        let params = &self.net.params;
-        let (step_block, result) = (self.step_block, self.result);
-        q.run(GradNorm { grad: whole(self.gradients, params), step_block, result })?;
-        let decayed = params.decayed_ranges().map(|range| (range, optimizer.weight_decay));
-        let undecayed = params.undecayed_ranges().map(|range| (range, 0.0));
-        let pieces = decayed.chain(undecayed).flat_map(|(range, weight_decay)| {
-            let starts = range.clone().step_by(PIECE as usize);
-            starts.map(move |start| (start..range.end.min(start + PIECE), weight_decay))
-        });
-        for (range, weight_decay) in pieces {
-            let length = [(range.end - range.start) as u32];
-            let part = |arena: Flat| {
-                View::new(arena.buffer, range.start * arena.dtype.bytes(), arena.dtype, &length)
-            };
-            q.run(AdamW {
-                weight: part(self.net.weights),
-                remainder: remainder.map(part),
-                grad: part(self.gradients),
-                m: part(moments[0]),
-                v: part(moments[1]),
-                step_block,
-                result,
-                beta1: optimizer.beta1 as f32,
-                beta2: optimizer.beta2 as f32,
-                eps: optimizer.eps as f32,
-                weight_decay: weight_decay as f32,
-            })?;
-        }
-        Ok(())
+        let Inputs { rows, labels } = self.inputs;
+        queue.upload(rows.ids, bytemuck::cast_slice(batch.ids))?;
+        queue.upload(rows.positions, bytemuck::cast_slice(batch.positions))?;
+        queue.upload(rows.cu_seqlens, bytemuck::cast_slice(&cu_seqlens))?;
+        queue.upload(labels, bytemuck::cast_slice(batch.labels))
     }
 }

@@ -6,6 +6,7 @@ use crate::{Flat, ModelError, Param, init};
 use half::bf16;
 use octo_ops::{DType, Slot, master};
 use octo_queue::{Queue, QueueError};
+use std::path::Path;
 
 /// Elements moved at once.
 const PIECE: usize = 1 << 20;
@@ -33,7 +34,18 @@ impl Net {
         files: &ParamFiles,
         remainder: Option<Flat>,
     ) -> Result<(), TransferError> {
-        files.read_all(PIECE, |param, first, values| -> Result<(), TransferError> {
+        self.load_and_see(queue, files, remainder, &mut |_, _| ())
+    }
+
+    /// [`Net::load`], during which `see` gets every byte of the files in order.
+    pub fn load_and_see(
+        &self,
+        queue: &mut Queue,
+        files: &ParamFiles,
+        remainder: Option<Flat>,
+        see: &mut dyn FnMut(&Path, &[u8]),
+    ) -> Result<(), TransferError> {
+        files.read_all(see, |param, first, values| -> Result<(), TransferError> {
             Ok(self.fill(queue, param, first, values, remainder)?)
         })
     }

@@ -37,11 +37,12 @@ struct Packed {
     labels: Vec<i32>,
     positions: Vec<u32>,
     cu_seqlens: Vec<u32>,
+    sources: Vec<u32>,
 }
 
 impl Packed {
     fn new(documents: &[Vec<u32>]) -> Packed {
-        let mut p = Packed { cu_seqlens: vec![0], ..Packed::default() };
+        let mut p = Packed { cu_seqlens: vec![0], sources: vec![0], ..Packed::default() };
         for document in documents {
             p.ids.extend(document);
             p.labels.extend(document[1..].iter().map(|&t| t as i32).chain([-1]));
@@ -52,8 +53,8 @@ impl Packed {
     }
 
     fn micro_batch(&self) -> MicroBatch<'_> {
-        let Packed { ids, labels, positions, cu_seqlens } = self;
-        MicroBatch { ids, labels, positions, cu_seqlens }
+        let Packed { ids, labels, positions, cu_seqlens, sources } = self;
+        MicroBatch { ids, labels, positions, cu_seqlens, sources }
     }
 }
 
@@ -77,13 +78,16 @@ struct Run {
 }
 
 impl Run {
-    fn new(model: fn() -> Value, dtype: DType, threads: usize, tokens: usize) -> Run {
+    fn new(model: fn() -> Value, dtype: DType, threads: usize, tokens: u32) -> Run {
+        Run::of(model, dtype, threads, &[Shape { tokens, documents: 8, sequences: 1, sources: 1 }])
+    }
+
+    fn of(model: fn() -> Value, dtype: DType, threads: usize, shapes: &[Shape]) -> Run {
         let config = ModelConfig::from_value(model(), "test").unwrap();
         let mut queue = open(DeviceKind::Cpu, Some(threads)).unwrap();
         let net = Net::allocate(&mut queue, config, dtype, 512).unwrap();
-        let shape = Shape { tokens: tokens as u32, documents: 8 };
         let mut run =
-            Trainer::new(&mut queue, net, OPTIMIZER, shape).map(|trainer| Run { queue, trainer }).unwrap();
+            Trainer::new(&mut queue, net, OPTIMIZER, shapes).map(|trainer| Run { queue, trainer }).unwrap();
         run.queue.seal();
         let remainder = run.trainer.remainder();
         run.trainer.net().randomise(&mut run.queue, 7, remainder).unwrap();
@@ -204,6 +208,82 @@ fn the_size_of_micro_batches_changes_a_step_by_rounding_alone() {
     }
 }
 
+/// A run whose stages differ in the micro-batch has one trainer for all of them.
+#[test]
+fn programs_of_other_shapes_beside_it_change_no_bit_of_a_step() {
+    for (model, dtype) in MODELS {
+        let shape = |tokens, documents| Shape { tokens, documents, sequences: 1, sources: 1 };
+        let one = |tokens| [shape(tokens, 8)];
+        let batch =
+            |run: &Run, lengths: &[usize], salt| [Packed::new(&documents(lengths, salt, run.vocab()))];
+        let mut both = Run::of(model, dtype, 2, &[shape(256, 8), shape(128, 30)]);
+        // Steps of the large shape, then of the small one from the same state.
+        let mut large = Run::of(model, dtype, 2, &one(256));
+        for salt in 0..2 {
+            let [a, b] = [&mut both, &mut large].map(|run| run.step(1e-2, &batch(run, &LENGTHS, salt)));
+            assert_eq!(a, b);
+        }
+        assert!(both.state() == large.state() && bits(&both.gradients()) == bits(&large.gradients()));
+        for run in [&mut both, &mut large] {
+            run.trainer.net().randomise(&mut run.queue, 7, run.trainer.remainder()).unwrap();
+        }
+        let mut small = Run::of(model, dtype, 2, &one(128));
+        let halves = |run: &Run| [1, 2].map(|salt| Packed::new(&documents(&[65, 60, 3], salt, run.vocab())));
+        let [a, b] = [&mut both, &mut small].map(|run| run.step(0.0, &halves(run)));
+        assert_eq!(a, b);
+        assert!(bits(&both.gradients()) == bits(&small.gradients()));
+        let scored = batch(&small, &[65, 60, 3], 3);
+        assert!(bits(&both.score(&scored[0])) == bits(&small.score(&scored[0])));
+    }
+}
+
+#[test]
+fn a_micro_batch_of_no_known_shape_is_refused() {
+    let shape = Shape { tokens: 64, documents: 8, sequences: 2, sources: 2 };
+    let mut run = Run::of(llama, DType::F32, 2, &[shape]);
+    let mut batch = Packed::new(&documents(&[64], 1, run.vocab()));
+    for sources in [vec![0], vec![0, 1, 0]] {
+        batch.sources = sources;
+        let error = run.trainer.pass(&mut run.queue, 0, &batch.micro_batch()).unwrap_err();
+        assert!(error.to_string().contains("64 tokens"), "{error}");
+    }
+    batch.sources = vec![0, 2];
+    assert!(run.trainer.pass(&mut run.queue, 0, &batch.micro_batch()).is_err(), "there is no third source");
+    let mut queue = open(DeviceKind::Cpu, Some(1)).unwrap();
+    let config = ModelConfig::from_value(llama(), "test").unwrap();
+    let net = Net::allocate(&mut queue, config, DType::F32, 64).unwrap();
+    assert!(Trainer::new(&mut queue, net, OPTIMIZER, &[shape, shape]).is_err(), "which one would be meant?");
+}
+
+#[test]
+fn losses_by_source_are_those_of_its_sequences_and_change_no_bit_of_the_step() {
+    for (model, dtype) in MODELS {
+        let shape = Shape { tokens: 128, documents: 8, sequences: 4, sources: 3 };
+        let mut told = Run::of(model, dtype, 2, &[shape]);
+        let mut plain = Run::of(model, dtype, 2, &[Shape { sources: 1, ..shape }]);
+        let mut batches = [0, 1].map(|salt| Packed::new(&documents(&[40, 24, 60, 4], salt, told.vocab())));
+        batches[0].sources = vec![0, 2, 2, 0];
+        batches[1].sources = vec![2, 2, 0, 2];
+        let mut expected = [0.0; 3];
+        for batch in &batches {
+            let scores = told.score(batch);
+            for (sequence, &source) in scores.chunks_exact(32).zip(&batch.sources) {
+                expected[source as usize] -= sequence.iter().map(|&score| f64::from(score)).sum::<f64>();
+            }
+        }
+        // Twice: nothing of the first step may be left in the second.
+        for _ in 0..2 {
+            let [report, other] = [&mut told, &mut plain].map(|run| run.step(0.0, &batches));
+            assert_eq!(report.source_losses.len(), 3);
+            for (got, expected) in report.source_losses.iter().zip(expected) {
+                assert!((got - expected).abs() <= 1e-5 * expected, "{dtype}: {report:?}, {expected:?}");
+            }
+            assert_eq!(StepReport { source_losses: Vec::new(), ..report }, other);
+            assert!(bits(&told.gradients()) == bits(&plain.gradients()));
+        }
+    }
+}
+
 #[test]
 fn a_micro_batch_without_targets_adds_nothing() {
     let mut run = Run::new(llama, DType::F32, 2, 256);
@@ -249,7 +329,7 @@ fn a_document_packed_with_others_scores_as_it_does_alone() {
         let batch = Packed::new(&documents);
         let together = packed.score(&batch);
         for (document, &start) in documents.iter().zip(&batch.cu_seqlens) {
-            let mut alone = Run::new(model, dtype, 2, document.len());
+            let mut alone = Run::new(model, dtype, 2, document.len() as u32);
             let expected = alone.score(&Packed::new(std::slice::from_ref(document)));
             let got = &together[start as usize..][..document.len()];
             assert!(bits(got) == bits(&expected), "{dtype}: the document of {} tokens", document.len());

@@ -37,7 +37,7 @@ fn arena(weights: &ParamFiles) -> Vec<f32> {
     let table = weights.table();
     let mut arena = vec![0.0; table.total_elements() as usize];
     weights
-        .read_all(1000, |param, first, values| {
+        .read_all(&mut |_, _| (), |param, first, values| {
             let start = (table.range(param).start + first) as usize;
             arena[start..start + values.len()].copy_from_slice(values);
             Ok::<(), ModelError>(())
@@ -318,7 +318,7 @@ fn a_weight_that_is_no_number_is_named_on_the_way_in_and_out() {
         |t: &mut Tensors| t.get_mut(name).unwrap().2[4 * 777..][..4].copy_from_slice(&f32::NAN.to_le_bytes());
     let dir = altered("llama3_gqa", nan, |_| ());
     let model = ModelDir::open(dir.path()).unwrap();
-    let error = model.weights().read_all(usize::MAX, |_, _, _| Ok::<(), ModelError>(())).unwrap_err();
+    let error = model.weights().read_all(&mut |_, _| (), |_, _, _| Ok::<(), ModelError>(())).unwrap_err();
     assert!(matches!(error, ModelError::NotFinite { tensor, element: 777, .. } if tensor == name));
 
     for (value, dtype, refused) in [

@@ -16,17 +16,20 @@ struct Planned {
 
 impl Planned {
     fn new(config: Value, dtype: DType) -> Planned {
+        Planned::of(config, dtype, Shape { tokens: TOKENS, documents: 4, sequences: 1, sources: 1 })
+    }
+
+    fn of(config: Value, dtype: DType, shape: Shape) -> Planned {
         let (mut queue, recording) = record();
         let config = ModelConfig::from_value(config, "test").unwrap();
         let net = Net::allocate(&mut queue, config, dtype, TOKENS).unwrap();
         let optimizer = AdamWConfig { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, clip: 1.0 };
-        let shape = Shape { tokens: TOKENS, documents: 4 };
-        let trainer = Trainer::new(&mut queue, net, optimizer, shape).unwrap();
+        let trainer = Trainer::new(&mut queue, net, optimizer, &[shape]).unwrap();
         queue.seal();
         Planned { queue, recording, trainer }
     }
 
-    /// The captured programs in the order of their capture: first micro-batch, further ones, update, score.
+    /// The captured programs in the order of their capture: update; of each shape first micro-batch, further ones, score.
     fn programs(&self) -> Vec<Program> {
         let capture = |event| match event {
             Event::Capture(program) => Some(program),
@@ -83,14 +86,20 @@ impl Zeros {
     }
 
     fn micro_batch(&self) -> MicroBatch<'_> {
-        MicroBatch { ids: &self.ids, labels: &self.labels, positions: &self.ids, cu_seqlens: &[0, TOKENS] }
+        MicroBatch {
+            ids: &self.ids,
+            labels: &self.labels,
+            positions: &self.ids,
+            cu_seqlens: &[0, TOKENS],
+            sources: &[0],
+        }
     }
 }
 
 #[test]
 fn the_ops_of_a_llama_step_are_these() {
     let planned = Planned::new(llama(), DType::F32);
-    let [first, _, update, score] = planned.programs()[..] else { panic!("four programs") };
+    let [update, first, _, score] = planned.programs()[..] else { panic!("four programs") };
     insta::assert_snapshot!("llama_first_micro_batch", planned.recording.listing(first));
     insta::assert_snapshot!("llama_update", planned.recording.listing(update));
     insta::assert_snapshot!("llama_score", planned.recording.listing(score));
@@ -99,7 +108,7 @@ fn the_ops_of_a_llama_step_are_these() {
 #[test]
 fn the_ops_of_a_tied_qwen_step_with_bf16_weights_are_these() {
     let planned = Planned::new(qwen_tied(), DType::Bf16);
-    let [first, _, update, _] = planned.programs()[..] else { panic!("four programs") };
+    let [update, first, _, _] = planned.programs()[..] else { panic!("four programs") };
     insta::assert_snapshot!("qwen_first_micro_batch", planned.recording.listing(first));
     insta::assert_snapshot!("qwen_update", planned.recording.listing(update));
 }
@@ -108,7 +117,7 @@ fn the_ops_of_a_tied_qwen_step_with_bf16_weights_are_these() {
 fn further_micro_batches_run_the_same_ops_on_the_same_operands() {
     for (config, dtype) in [(llama(), DType::F32), (qwen_tied(), DType::Bf16)] {
         let planned = Planned::new(config, dtype);
-        let [first, further, ..] = planned.programs()[..] else { panic!("four programs") };
+        let [_, first, further, _] = planned.programs()[..] else { panic!("four programs") };
         // Operands are the same; that the further one accumulates is all that differs.
         let operands = |p| {
             let ops = planned.recording.program(p);
@@ -155,9 +164,32 @@ fn a_step_uploads_and_replays_and_never_waits_for_itself() {
 }
 
 #[test]
+fn losses_by_source_cost_an_upload_a_micro_batch_and_no_wait() {
+    let shape = Shape { tokens: TOKENS, documents: 4, sequences: 2, sources: 2 };
+    let mut planned = Planned::of(llama(), DType::F32, shape);
+    let zeros = Zeros::new();
+    let batches = [MicroBatch { sources: &[0, 1], ..zeros.micro_batch() }; 2];
+    let mut step = || {
+        planned.asked(|queue, trainer| {
+            trainer.step(queue, 1e-3, &batches).unwrap();
+        })
+    };
+    step();
+    let mut expected = vec!["upload"];
+    for _ in &batches {
+        expected.extend(["upload", "upload", "upload", "upload", "upload", "replay"]);
+    }
+    // What is collected was begun by the step before; what this one begins is left to the next.
+    expected.extend(["replay", "finish readback", "finish readback", "begin readback", "begin readback"]);
+    assert_eq!(step(), expected);
+    let listing = planned.recording.listing(planned.programs()[1]);
+    assert_eq!(listing.matches("loss_sum").count(), 3, "{listing}");
+}
+
+#[test]
 fn a_step_replays_its_micro_batches_in_order_then_the_update() {
     let mut planned = Planned::new(llama(), DType::F32);
-    let [first, further, update, _] = planned.programs()[..] else { panic!("four programs") };
+    let [update, first, further, _] = planned.programs()[..] else { panic!("four programs") };
     let zeros = Zeros::new();
     for count in [1, 2, 4] {
         let before = planned.recording.events().len();

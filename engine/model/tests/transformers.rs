@@ -55,6 +55,7 @@ impl Packed {
             labels: &self.labels,
             positions: &self.positions,
             cu_seqlens: &self.cu_seqlens,
+            sources: &[0],
         }
     }
 }
@@ -63,8 +64,8 @@ fn start(model: &str, weights: DType, optimizer: AdamWConfig, tokens: usize) -> 
     let dir = ModelDir::open(&golden(model)).unwrap();
     let mut queue = open(DeviceKind::Cpu, Some(2)).unwrap();
     let net = Net::allocate(&mut queue, dir.config().clone(), weights, 256).unwrap();
-    let shape = Shape { tokens: tokens as u32, documents: 16 };
-    let trainer = Trainer::new(&mut queue, net, optimizer, shape).unwrap();
+    let shape = Shape { tokens: tokens as u32, documents: 16, sequences: 1, sources: 1 };
+    let trainer = Trainer::new(&mut queue, net, optimizer, &[shape]).unwrap();
     queue.seal();
     trainer.net().load(&mut queue, dir.weights(), trainer.remainder()).unwrap();
     (queue, trainer)

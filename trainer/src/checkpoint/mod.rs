@@ -10,8 +10,8 @@ mod saver;
 mod sections;
 mod write;
 
-pub(crate) use find::{Checkpoint, newest_whole};
-pub(crate) use saver::Saver;
+pub(crate) use find::{Checkpoint, newest, newest_whole, or_damage, put_away};
+pub(crate) use saver::{Saver, bytes_of_state};
 pub(crate) use sections::{DataState, LogState, RunState, Sections, SourceState};
 pub(crate) use write::Content;
 

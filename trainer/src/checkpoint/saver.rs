@@ -17,14 +17,25 @@ pub(crate) struct Saver {
     folder: PathBuf,
     keep: usize,
     state: State,
+    /// What was written last and has not been told of.
+    saved: Option<Saved>,
+}
+
+/// Something that was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Saved {
+    /// Steps behind it.
+    pub step: u64,
+    /// Whether it is the newest checkpoint now, or a milestone alone.
+    pub rolling: bool,
 }
 
 /// What becomes of the host's copy.
 enum State {
     /// Memory for a copy, unused.
     Ready(Box<Snapshot>),
-    /// A copy, of the state after so many steps, that is being written.
-    Writing(u64, JoinHandle<(Box<Snapshot>, Result<(), TrainError>)>),
+    /// A copy that is being written, and what that will be.
+    Writing(Saved, JoinHandle<(Box<Snapshot>, Result<(), TrainError>)>),
     /// No memory for a copy: training waits while a checkpoint is written.
     Blocking,
 }
@@ -49,7 +60,7 @@ impl Saver {
         prune(fs, folder, keep)?;
         // One more is written before the oldest goes.
         let missing = (keep + 1).saturating_sub(list(folder)?.len()) as u64;
-        let (need, free) = (missing * checkpoint_bytes(trainer), free_bytes(folder)?);
+        let (need, free) = (missing * bytes_of_state(trainer), free_bytes(folder)?);
         if need > free {
             return Err(TrainError::NoRoom { path: folder.to_owned(), need, free });
         }
@@ -67,7 +78,7 @@ impl Saver {
             ),
             _ => (State::Ready(Box::new(Snapshot::new(trainer))), None),
         };
-        Ok((Saver { fs, folder: folder.to_owned(), keep, state }, why))
+        Ok((Saver { fs, folder: folder.to_owned(), keep, state, saved: None }, why))
     }
 
     /// Begins to save the state after the last step; waits first for the checkpoint before it.
@@ -75,11 +86,12 @@ impl Saver {
     /// # Errors
     /// What kept the checkpoint before it, or this one, from being written.
     pub fn save(&mut self, queue: &mut Queue, trainer: &Trainer, content: Content) -> Result<(), TrainError> {
-        self.wait()?;
+        self.finish()?;
+        let saved = Saved { step: content.step, rolling: content.rolling };
         match std::mem::replace(&mut self.state, State::Blocking) {
             State::Ready(mut snapshot) => {
                 snapshot.take(queue, trainer)?;
-                let (fs, folder, keep, step) = (self.fs, self.folder.clone(), self.keep, content.step);
+                let (fs, folder, keep) = (self.fs, self.folder.clone(), self.keep);
                 let work = move || {
                     let values = &mut |section: Section, param, first, into: &mut [f32]| {
                         snapshot.read(section, param, first, into);
@@ -90,7 +102,7 @@ impl Saver {
                 };
                 let thread = std::thread::Builder::new().name("checkpoint".into()).spawn(work);
                 let thread = thread.map_err(|source| TrainError::Io { path: self.folder.clone(), source })?;
-                self.state = State::Writing(step, thread);
+                self.state = State::Writing(saved, thread);
             }
             _ => {
                 let table = &trainer.net().params;
@@ -104,6 +116,7 @@ impl Saver {
                         trainer.read(queue, section, param, first, into).map_err(io::Error::other)
                     },
                 )?;
+                self.saved = Some(saved);
             }
         }
         Ok(())
@@ -114,22 +127,26 @@ impl Saver {
         matches!(&self.state, State::Writing(_, thread) if !thread.is_finished())
     }
 
-    /// Waits for the checkpoint that is being written. Returns the steps behind it, once.
+    /// Waits for what is being written. Returns what was written last, once.
     ///
     /// # Errors
     /// What kept it from being written.
-    pub fn wait(&mut self) -> Result<Option<u64>, TrainError> {
+    pub fn wait(&mut self) -> Result<Option<Saved>, TrainError> {
+        self.finish()?;
+        Ok(self.saved.take())
+    }
+
+    fn finish(&mut self) -> Result<(), TrainError> {
         match std::mem::replace(&mut self.state, State::Blocking) {
-            State::Writing(step, thread) => {
-                let (snapshot, saved) = thread.join().map_err(|_| TrainError::SaverDied)?;
+            State::Writing(saved, thread) => {
+                let (snapshot, written) = thread.join().map_err(|_| TrainError::SaverDied)?;
                 self.state = State::Ready(snapshot);
-                saved.map(|()| Some(step))
+                written?;
+                self.saved = Some(saved);
             }
-            other => {
-                self.state = other;
-                Ok(None)
-            }
+            other => self.state = other,
         }
+        Ok(())
     }
 }
 
@@ -143,7 +160,7 @@ impl Drop for Saver {
 }
 
 /// Bytes of the tensors of one checkpoint.
-fn checkpoint_bytes(trainer: &Trainer) -> u64 {
+pub(crate) fn bytes_of_state(trainer: &Trainer) -> u64 {
     let net = trainer.net();
     let masters = if trainer.remainder().is_some() { 4 } else { 0 };
     net.params.parameter_count() * (net.weights.dtype.bytes() + masters + 8)

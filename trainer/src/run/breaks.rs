@@ -103,6 +103,7 @@ impl Run<'_> {
             lr: step.lr,
             grad_norm: report.grad_norm,
             tokens_per_sec: stage.batch_tokens as f64 / step.took.as_secs_f64(),
+            sources: self.stream.source_losses(step.step, &step.data, &report.source_losses),
             validation,
             ..StepMetrics::default()
         };
@@ -120,7 +121,7 @@ impl Run<'_> {
             return Ok(());
         };
         let (queue, net) = (&mut self.ready.queue, self.ready.trainer.net());
-        let texts = samples::draw(queue, net, session, &self.named.tokenizer, self.recipe, wanted)?;
+        let texts = samples::draw(queue, net, session, &self.named.tokenizer, &self.recipe, wanted)?;
         for (prompt, text) in wanted.prompts.iter().zip(&texts) {
             self.folder.sample(step, prompt, text)?;
             self.observer.sample(step, prompt, text);

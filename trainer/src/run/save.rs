@@ -7,7 +7,7 @@ use crate::setup::Ready;
 use octo_model::WeightDType;
 use octo_ops::{DType, NUMERICS_VERSION};
 use octo_recipe::{ModelStart, Recipe};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 impl Run<'_> {
     /// Begins to save the state after so many steps: as the newest checkpoint, unless there is one of this step,
@@ -46,11 +46,14 @@ impl Run<'_> {
             milestone,
             config: trainer.net().config.clone(),
             companions: self.named.companions.clone(),
-            card: card(done, self.recipe),
+            card: card(done, &self.recipe),
             recipe: self.recipe.to_toml(),
             sections,
             dtype: if dtype == DType::Bf16 { WeightDType::Bf16 } else { WeightDType::F32 },
         };
+        if let Some(telemetry) = &mut self.telemetry {
+            telemetry.saving(SystemTime::now())?;
+        }
         self.saver.save(queue, trainer, content)?;
         if rolling {
             (self.saved, self.saved_at) = (Some(done), Instant::now());

@@ -12,10 +12,18 @@ use xxhash_rust::xxh3::Xxh3;
 /// What a folder is called while it is being written ([`super::write`]).
 pub(crate) const UNFINISHED: &str = ".unfinished";
 
-/// Places of a foreign file that are looked at when it is opened, and tokens of each. A file of less than a
-/// million tokens is read whole.
-const SAMPLES: u64 = 64;
-const SAMPLE_TOKENS: u64 = 16 << 10;
+/// Places of a file that are looked at when it is opened. A file of fewer tokens is read whole.
+#[derive(Clone, Copy)]
+struct Samples {
+    places: u64,
+    /// Tokens of each.
+    tokens: u64,
+}
+
+/// Of a foreign file, whose ids nobody vouches for.
+const FOREIGN: Samples = Samples { places: 64, tokens: 16 << 10 };
+/// Of one of ours: enough to see that another stands in its place.
+const OWN: Samples = Samples { places: 8, tokens: 1 << 10 };
 
 /// Tokenised files on disk, read by position.
 ///
@@ -44,9 +52,9 @@ impl ShardSet {
     /// Opens a `.ds` file, the `.ds` files below a folder, or those of a pattern.
     ///
     /// Every index is read through: it has to ascend and to end where its file of tokens does. Where a folder
-    /// has a card (`shards.json`), its tokenizer and counts have to be right as well. Files without one come
-    /// from elsewhere: of each, 64 stretches of 16,384 tokens are read and held against the vocabulary. Use
-    /// [`crate::verify`] to read all.
+    /// has a card (`shards.json`), its tokenizer and counts have to be right as well, and 8 stretches of 1,024
+    /// tokens of each file are read, for [`ShardSet::content_hash`]. Files without one come from elsewhere: of each,
+    /// 64 stretches of 16,384 tokens are read and held against the vocabulary. Use [`crate::verify`] to read all.
     ///
     /// # Errors
     /// Names the file and the numbers that contradict each other.
@@ -115,26 +123,26 @@ impl ShardSet {
         hash.update(&shard.tokens.to_le_bytes());
         hash.update(&shard.index_hash.to_le_bytes());
         self.shards.push(shard);
-        match listed {
-            Some((file, _)) => hash.update(file.xxh3.as_bytes()),
-            None => self.sample(first..tokens, hash)?,
+        if let Some((file, _)) = listed {
+            hash.update(file.xxh3.as_bytes());
         }
-        Ok(())
+        self.sample(first..tokens, if listed.is_some() { OWN } else { FOREIGN }, hash)
     }
 
-    /// Holds stretches of a foreign file against the vocabulary, and hashes them.
-    fn sample(&self, range: Range<u64>, hash: &mut Xxh3) -> Result<(), ShardsError> {
+    /// Holds stretches of a file against the vocabulary, and hashes them.
+    fn sample(&self, range: Range<u64>, samples: Samples, hash: &mut Xxh3) -> Result<(), ShardsError> {
         let tokens = range.end - range.start;
-        let mut chunk = vec![0; SAMPLE_TOKENS as usize];
-        for sample in 0..SAMPLES {
-            let at = match tokens.checked_sub(SAMPLES * SAMPLE_TOKENS) {
+        let mut chunk = vec![0; samples.tokens as usize];
+        for sample in 0..samples.places {
+            let at = match tokens.checked_sub(samples.places * samples.tokens) {
                 // The last stretch ends with the file.
                 Some(_) => {
-                    (u128::from(tokens - SAMPLE_TOKENS) * u128::from(sample) / u128::from(SAMPLES - 1)) as u64
+                    let last = u128::from(tokens - samples.tokens);
+                    (last * u128::from(sample) / u128::from(samples.places - 1)) as u64
                 }
-                None => sample * SAMPLE_TOKENS,
+                None => sample * samples.tokens,
             };
-            let count = tokens.saturating_sub(at).min(SAMPLE_TOKENS) as usize;
+            let count = tokens.saturating_sub(at).min(samples.tokens) as usize;
             if count == 0 {
                 break;
             }
@@ -178,8 +186,8 @@ impl ShardSet {
         names
     }
 
-    /// What the set holds: its indices and, where a card gives the hash of a file, that; of other files the
-    /// stretches that were read.
+    /// What the set holds: its indices, the hash that a card gives of a file, and the stretches that were read when
+    /// it was opened.
     pub fn content_hash(&self) -> u128 {
         self.content_hash
     }

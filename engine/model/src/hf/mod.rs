@@ -5,6 +5,7 @@ pub(crate) mod files;
 pub mod fuzz;
 mod header;
 mod read;
+mod read_all;
 mod write;
 
 pub use average::Average;

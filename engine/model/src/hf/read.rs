@@ -1,4 +1,4 @@
-//! Reading weights: every element of every parameter, in arena order, from whichever file has it.
+//! Reading weights: any elements of any parameter, from whichever file has them. `read_all.rs` reads all of them.
 //!
 //! Files are read piece by piece at explicit offsets, never mapped: a file that shrinks meanwhile is an
 //! error and no signal, and nothing is held but the caller's slice.
@@ -81,15 +81,16 @@ impl ModelDir {
 pub struct ParamFiles {
     dir: PathBuf,
     table: ParamTable,
-    files: Vec<(PathBuf, File)>,
-    tensors: BTreeMap<String, Stored>,
+    pub(super) files: Vec<(PathBuf, File)>,
+    pub(super) tensors: BTreeMap<String, Stored>,
 }
 
 #[derive(Debug)]
-struct Stored {
-    file: usize,
-    dtype: WeightDType,
-    begin: u64,
+pub(super) struct Stored {
+    pub file: usize,
+    pub dtype: WeightDType,
+    /// Its first byte in the file.
+    pub begin: u64,
 }
 
 impl ParamFiles {
@@ -181,31 +182,6 @@ impl ParamFiles {
             let length = length.min((into.len() - done) as u64) as usize;
             self.read_tensor(&source.name, from, &mut into[done..done + length])?;
             done += length;
-        }
-        Ok(())
-    }
-
-    /// Reads every parameter once, in arena order, at most `chunk` elements at a time, and hands each piece
-    /// on with its parameter and first element.
-    ///
-    /// # Errors
-    /// As [`ParamFiles::read`], and whatever `deliver` returns.
-    pub fn read_all<E: From<ModelError>>(
-        &self,
-        chunk: usize,
-        mut deliver: impl FnMut(Param, u64, &[f32]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let mut buffer = Vec::new();
-        for param in self.table.params() {
-            let range = self.table.range(param);
-            let mut first = 0;
-            while first < range.end - range.start {
-                let length = (range.end - range.start - first).min(chunk.max(1) as u64);
-                buffer.resize(length as usize, 0.0);
-                self.read(param, first, &mut buffer)?;
-                deliver(param, first, &buffer)?;
-                first += length;
-            }
         }
         Ok(())
     }
