@@ -101,21 +101,10 @@ impl GlobalCheck {
         addresses: &[u64; 32],
         equal: impl Fn(u32, u32) -> bool,
     ) -> Result<(), Met> {
-        let bytes = access.bytes as usize;
         let (reads, writes) = (access.kind != AccessKind::Store, access.kind.writes());
+        let words = self.pages.mark(mask, addresses, &[access.bytes; 32], reads, writes);
         if !self.races {
-            for lane in lanes(mask) {
-                let address = addresses[lane as usize];
-                self.pages.at(address).mark((address % PAGE) as usize, bytes, reads, writes);
-            }
             return Ok(());
-        }
-        let mut words = [0; 32];
-        for lane in lanes(mask) {
-            let address = addresses[lane as usize];
-            let page = self.pages.at(address);
-            page.mark((address % PAGE) as usize, bytes, reads, writes);
-            words[lane as usize] = page.word + (address % PAGE / 4) as u32;
         }
         let touched =
             Touched { mask, words: &words, low: &low(access.bytes, addresses), bytes: access.bytes };
@@ -155,18 +144,16 @@ impl GlobalCheck {
         from: &[u64; 32],
         bytes: &[u32; 32],
     ) -> Result<(), Met> {
-        let mut words = [0; 32];
         // Lanes by how many bytes they read; byte counts between the usual ones are read in two parts.
         let mut by_bytes = [(16, 0), (8, 0), (4, 0), (2, 0), (1, 0)];
+        let mut reading = 0;
         for lane in lanes(mask) {
-            let (address, bytes) = (from[lane as usize], bytes[lane as usize]);
-            let page = self.pages.at(address);
-            page.mark((address % PAGE) as usize, bytes as usize, true, false);
-            words[lane as usize] = page.word + (address % PAGE / 4) as u32;
             for (size, lanes) in &mut by_bytes {
-                *lanes |= u32::from(bytes & *size != 0) << lane;
+                *lanes |= u32::from(bytes[lane as usize] & *size != 0) << lane;
             }
+            reading |= u32::from(bytes[lane as usize] != 0) << lane;
         }
+        let mut words = self.pages.mark(reading, from, bytes, true, false);
         if !self.races {
             return Ok(());
         }

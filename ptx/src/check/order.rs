@@ -6,6 +6,7 @@
 //! (some lanes, some warps, releases and acquires) make lists ([`Knowledge`]).
 
 use super::knowledge::{Knowledge, Shared, Who, union};
+use super::shadow::Event;
 use crate::Scope;
 
 /// Whether a scope takes in threads of other blocks. Without clusters a cluster is one block.
@@ -154,6 +155,13 @@ impl Order {
         self.knowledge[(warp * 32 + lane) as usize]
             .as_ref()
             .is_some_and(|known| known.knows(block, other_warp, other_lane, stamp))
+    }
+
+    /// Whether all threads of the block, or of the warp that both accesses are of, met after the first.
+    pub(super) fn met(&self, first: &Event, second: &Event) -> bool {
+        first.block == self.block
+            && (first.stamp <= self.floor
+                || (first.warp == second.warp && first.stamp <= self.warps[usize::from(first.warp)].floor))
     }
 
     /// Whether it would be, had no scope been too narrow.

@@ -23,21 +23,6 @@ pub(super) struct Page {
     pub(super) word: u32,
 }
 
-impl Page {
-    /// Marks `bytes` bytes from `offset` on.
-    #[inline]
-    pub(super) fn mark(&mut self, offset: usize, bytes: usize, reads: bool, writes: bool) {
-        let (mut at, end) = (offset, offset + bytes);
-        while at < end {
-            let count = (64 - at % 64).min(end - at);
-            let bits = (u64::MAX >> (64 - count)) << (at % 64);
-            self.read_bits[at / 64] |= if reads { bits } else { 0 };
-            self.written_bits[at / 64] |= if writes { bits } else { 0 };
-            at += count;
-        }
-    }
-}
-
 /// All pages, and which of them were touched since the run began.
 pub(super) struct Pages {
     pages: Vec<Page>,
@@ -70,10 +55,43 @@ impl Pages {
         self.touched.clear();
     }
 
-    /// The page of an address.
+    /// Marks each lane's `bytes` at its address, 1 to 16 of an aligned 16 and so within 64: where they are read,
+    /// and where written. The index of each lane's first word in the slots.
     #[inline]
-    pub(super) fn at(&mut self, address: u64) -> &mut Page {
-        let number = address / PAGE;
+    pub(super) fn mark(
+        &mut self,
+        mask: u32,
+        addresses: &[u64; 32],
+        bytes: &[u32; 32],
+        reads: bool,
+        writes: bool,
+    ) -> [u32; 32] {
+        let mut words = [0; 32];
+        let mut rest = mask;
+        while rest != 0 {
+            let number = addresses[rest.trailing_zeros() as usize] / PAGE;
+            let page = self.at(number);
+            // The lanes that follow on the same page.
+            while rest != 0 {
+                let lane = rest.trailing_zeros() as usize;
+                let address = addresses[lane];
+                if address / PAGE != number {
+                    break;
+                }
+                let bits = ((1 << bytes[lane]) - 1) << (address % 64);
+                let at = (address % PAGE / 64) as usize;
+                page.read_bits[at] |= if reads { bits } else { 0 };
+                page.written_bits[at] |= if writes { bits } else { 0 };
+                words[lane] = page.word + (address % PAGE / 4) as u32;
+                rest &= rest - 1;
+            }
+        }
+        words
+    }
+
+    /// A page by its number.
+    #[inline]
+    fn at(&mut self, number: u64) -> &mut Page {
         let (known, index) = self.recent[number as usize % 64];
         let index = if known == number { index as usize } else { self.find(number) };
         let page = &mut self.pages[index];

@@ -238,13 +238,13 @@ impl History {
     }
 
     #[inline]
-    pub(super) fn entry(&self, slot: u32) -> Option<Entry> {
-        self.entries.get((slot >> 5).checked_sub(self.base)? as usize).copied()
+    pub(super) fn entry(&self, slot: u32) -> Option<&Entry> {
+        self.entries.get((slot >> 5).checked_sub(self.base)? as usize)
     }
 
     /// The last access that a slot stands for: its tick and lane.
     pub(super) fn last(&self, slot: u32) -> Option<(u32, u32)> {
-        match self.entry(slot)? {
+        match *self.entry(slot)? {
             Entry::Access(_) => Some((slot >> 5, slot & 31)),
             Entry::Also { tick, lanes, .. } => Some((tick, lanes.trailing_zeros())),
             Entry::Bytes(_) => None,
@@ -254,14 +254,14 @@ impl History {
     /// The pairs of slots of a word whose bytes are apart.
     pub(super) fn apart(&self, slot: u32) -> Option<&Bytes> {
         match self.entry(slot)? {
-            Entry::Bytes(at) => self.bytes.get(at as usize),
+            &Entry::Bytes(at) => self.bytes.get(at as usize),
             _ => None,
         }
     }
 
     pub(super) fn event(&self, tick: u32) -> Option<Event> {
         match self.entry(tick << 5)? {
-            Entry::Access(event) => Some(event),
+            &Entry::Access(event) => Some(event),
             _ => None,
         }
     }

@@ -123,6 +123,10 @@ impl History {
         while rest != 0 {
             let lane = rest.trailing_zeros();
             let at = words[lane as usize] as usize;
+            if !writes && self.read_along::<N>(making, lane, slots, at) {
+                rest &= rest - 1;
+                continue;
+            }
             let first = if writes { slots.write[at] } else { slots.read[at] };
             let group = if self.made(making, first).is_some() { alike(touched, lane) } else { 1 << lane };
             rest &= !group;
@@ -130,6 +134,59 @@ impl History {
             self.group(making, group, write, read, equal)?;
         }
         Ok(())
+    }
+
+    /// The usual load of busy words: nobody writes there, other warps read too, or the lane itself did before.
+    /// False: nothing was done.
+    #[inline]
+    fn read_along<const N: usize>(
+        &mut self,
+        making: &Making,
+        lane: u32,
+        slots: &mut Slots,
+        at: usize,
+    ) -> bool {
+        let (write, read) = (&slots.write[at..at + N], &mut slots.read[at..at + N]);
+        let old = read[0];
+        let plain = write.iter().zip(&*read).all(|(&write, &read)| write <= self.quiet && read == old);
+        if !plain {
+            return false;
+        }
+        if old <= self.quiet {
+            read.fill(making.slot(lane));
+            return true;
+        }
+        let mut slot = old;
+        while slot > self.quiet {
+            let (tick, mask, next) = match self.entry(slot) {
+                Some(&Entry::Access(_)) => (slot >> 5, 1 << (slot & 31), 0),
+                Some(&Entry::Also { warp, tick, lanes, next }) => {
+                    if making.plain && warp != making.event.warp {
+                        slot = next;
+                        continue;
+                    }
+                    (tick, lanes, next)
+                }
+                _ => return false,
+            };
+            match self.event(tick) {
+                Some(event) if event.of_warp_of(&making.event) => {
+                    return self.repeats(making, 1 << lane, &event, mask);
+                }
+                _ if !making.plain => return false,
+                _ => slot = next,
+            }
+        }
+        read.fill(self.link(making, 1 << lane, old));
+        true
+    }
+
+    /// Whether the access need not be recorded, since an earlier one of the same lanes stands for it.
+    fn repeats(&self, making: &Making, group: u32, event: &Event, mask: u32) -> bool {
+        event.of_warp_of(&making.event)
+            && mask & group == group
+            && making.order.untold(u32::from(event.warp), event.stamp)
+            && event.exposes(&making.event)
     }
 
     /// Lanes on the same whole words.
@@ -181,8 +238,32 @@ impl History {
         if making.event.overwrites() {
             self.look(making, slots, touched)?;
         }
-        for lane in lanes(touched.mask) {
+        let writes = making.event.kind().writes();
+        let mut rest = touched.mask;
+        while rest != 0 {
+            let lane = rest.trailing_zeros();
             let at = touched.words[lane as usize] as usize;
+            if slots.write[at] <= self.quiet && slots.read[at] <= self.quiet {
+                // The lanes that follow on the same word share its record, until two meet on one byte.
+                let mut pairs = [(slots.write[at], slots.read[at]); 4];
+                let mut lane = lane;
+                while rest >> lane & 1 != 0 && touched.words[lane as usize] as usize == at {
+                    let pairs = &mut pairs[touched.part(lane)];
+                    if pairs[0].0 > self.quiet || pairs[0].1 > self.quiet {
+                        break;
+                    }
+                    for (write, read) in pairs {
+                        *(if writes { write } else { read }) = making.slot(lane);
+                    }
+                    rest &= rest - 1;
+                    lane = (lane + 1) % 32;
+                }
+                self.bytes.push(pairs);
+                let slot = self.push(Entry::Bytes(self.bytes.len() as u32 - 1)) << 5;
+                (slots.write[at], slots.read[at]) = (slot, slot);
+                continue;
+            }
+            rest &= rest - 1;
             let part = touched.part(lane);
             let index = match self.apart_at(slots.read[at]) {
                 Some(index) => index,
@@ -221,15 +302,19 @@ impl History {
             }
             return Ok(());
         }
-        for byte in part.clone() {
-            let old = self.bytes[index as usize][byte];
+        let mut byte = part.start;
+        while byte < part.end {
+            let pairs = self.bytes[index as usize];
+            let old = pairs[byte];
+            let same = pairs[byte..part.end].iter().take_while(|pair| **pair == old).count();
             let new = self.step(making, 1 << lane, old, equal).map_err(|(lane, clash)| Found {
                 clash,
                 lane,
                 offset: (byte - part.start) as u32,
-                bytes: 1,
+                bytes: same as u32,
             })?;
-            self.bytes[index as usize][byte] = new;
+            self.bytes[index as usize][byte..byte + same].fill(new);
+            byte += same;
         }
         Ok(())
     }
@@ -248,19 +333,19 @@ impl History {
                 }
                 let found = |offset: usize, bytes: usize| {
                     let offset = (word * 4 + offset) as u32;
-                    move |clash| Found { clash, lane, offset, bytes: bytes as u32 }
+                    move |(lane, clash)| Found { clash, lane, offset, bytes: bytes as u32 }
                 };
                 let Some(index) = self.apart_at(read) else {
                     let found = found(0, part.len());
-                    self.ordered(making, lane, write, all_equal).map_err(found)?;
-                    self.ordered(making, lane, read, all_equal).map_err(found)?;
+                    self.ordered(making, 1 << lane, write, all_equal).map_err(found)?;
+                    self.ordered(making, 1 << lane, read, all_equal).map_err(found)?;
                     continue;
                 };
                 for byte in part.clone() {
                     let (write, read) = self.bytes[index as usize][byte];
                     let found = found(byte - part.start, 1);
-                    self.ordered(making, lane, write, all_equal).map_err(found)?;
-                    self.ordered(making, lane, read, all_equal).map_err(found)?;
+                    self.ordered(making, 1 << lane, write, all_equal).map_err(found)?;
+                    self.ordered(making, 1 << lane, read, all_equal).map_err(found)?;
                 }
             }
         }
@@ -270,7 +355,7 @@ impl History {
     /// Where the bytes of a busy word are, if they are apart.
     fn apart_at(&self, slot: u32) -> Option<u32> {
         match self.entry(slot) {
-            Some(Entry::Bytes(index)) if slot > self.quiet => Some(index),
+            Some(&Entry::Bytes(index)) if slot > self.quiet => Some(index),
             _ => None,
         }
     }
@@ -284,12 +369,9 @@ impl History {
         equal: Equal,
     ) -> Result<(u32, u32), (u32, Clash)> {
         let writes = making.event.kind().writes();
-        let mut collides = false;
-        for lane in lanes(group) {
-            collides |= self.ordered(making, lane, write, equal).map_err(|clash| (lane, clash))?;
-            if writes {
-                self.ordered(making, lane, read, equal).map_err(|clash| (lane, clash))?;
-            }
+        let collides = self.ordered(making, group, write, equal)?;
+        if writes {
+            self.ordered(making, group, read, equal)?;
         }
         Ok(if !writes {
             (write, self.add(making, group, read))
@@ -302,30 +384,43 @@ impl History {
         })
     }
 
-    /// Everything in `slot` is ordered before the access of `lane`, or need not be. True: another lane of the
-    /// same instruction wrote the same value there.
-    fn ordered(&self, making: &Making, lane: u32, mut slot: u32, equal: Equal) -> Result<bool, Clash> {
+    /// Everything in `slot` is ordered before the access of the lanes of `group`, or need not be. True: another
+    /// lane of the same instruction wrote the same value there.
+    fn ordered(
+        &self,
+        making: &Making,
+        group: u32,
+        mut slot: u32,
+        equal: Equal,
+    ) -> Result<bool, (u32, Clash)> {
         let mut collides = false;
         while slot > self.quiet {
             if slot & PENDING != 0 {
-                return Err(Clash::Pending { slot });
+                return Err((group.trailing_zeros(), Clash::Pending { slot }));
             }
             let Some((tick, mask, next)) = self.item(slot) else { break };
             slot = next;
             let Some(event) = self.event(tick).filter(|_| tick << 5 > self.quiet) else { continue };
-            if making.event.morally_strong_with(&event) {
+            if making.event.morally_strong_with(&event) || making.order.met(&event, &making.event) {
                 continue;
             }
-            for other in lanes(mask) {
-                if tick == making.tick {
-                    if other != lane && !equal(lane, other) {
-                        let missing = Missing::OneWriter;
-                        return Err(Clash::Race { first: event.party(other), missing });
+            for lane in lanes(group) {
+                for other in lanes(mask & !(1 << lane)) {
+                    if tick == making.tick {
+                        if !equal(lane, other) {
+                            let missing = Missing::OneWriter;
+                            return Err((lane, Clash::Race { first: event.party(other), missing }));
+                        }
+                        collides = true;
+                    } else if !self.behind(making, lane, &event, other) {
+                        let missing = self.missing(making, lane, &event, other);
+                        return Err((lane, Clash::Race { first: event.party(other), missing }));
                     }
-                    collides |= other != lane;
-                } else if !self.behind(making, lane, &event, other) {
-                    let missing = self.missing(making, lane, &event, other);
-                    return Err(Clash::Race { first: event.party(other), missing });
+                }
+                let other_warp = !event.of_warp_of(&making.event);
+                if other_warp && mask >> lane & 1 != 0 && !self.behind(making, lane, &event, lane) {
+                    let missing = self.missing(making, lane, &event, lane);
+                    return Err((lane, Clash::Race { first: event.party(lane), missing }));
                 }
             }
         }
@@ -335,7 +430,7 @@ impl History {
     /// An item of a list: tick, lanes, and the rest of the list.
     #[inline]
     fn item(&self, slot: u32) -> Option<(u32, u32, u32)> {
-        match self.entry(slot)? {
+        match *self.entry(slot)? {
             Entry::Access(_) => Some((slot >> 5, 1 << (slot & 31), 0)),
             Entry::Also { tick, lanes, next, .. } => Some((tick, lanes, next)),
             Entry::Bytes(_) => None,
@@ -398,11 +493,7 @@ impl History {
                 dropped = true;
                 continue;
             };
-            if event.of_warp_of(&mine)
-                && mask & group == group
-                && making.order.untold(u32::from(mine.warp), event.stamp)
-                && event.exposes(&mine)
-            {
+            if self.repeats(making, group, &event, mask) {
                 return old;
             }
             dropped |= self.superseded(making, group, &event, mask) != 0;
@@ -415,7 +506,7 @@ impl History {
     fn has_warp(&self, mut slot: u32, warp: u8) -> bool {
         while slot > self.quiet {
             match self.entry(slot) {
-                Some(Entry::Also { warp: of, next, .. }) if of != warp => slot = next,
+                Some(&Entry::Also { warp: of, next, .. }) if of != warp => slot = next,
                 Some(Entry::Access(event)) => return event.warp == warp,
                 _ => return true,
             }
