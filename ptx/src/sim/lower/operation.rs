@@ -142,9 +142,6 @@ impl Lowering<'_> {
             }
             Operation::Atomic { op, space, semantics, scope, ty, d, address, b, c } => {
                 atomic_exists(*op, *ty, *space)?;
-                if matches!(ty, Type::Bf16 | Type::Bf16x2) {
-                    self.since(90, "atomics on bf16")?;
-                }
                 let c = match (op, c) {
                     (Atomic::Cas, Some(c)) => self.typed(*c, *ty)?,
                     (Atomic::Cas, None) | (_, Some(_)) => {
@@ -237,14 +234,11 @@ impl Lowering<'_> {
                 a: self.narrow(*a, 32)?,
                 mask: self.narrow(*mask, 32)?,
             },
-            Operation::Elect { d, p, mask } => {
-                self.since(90, "elect.sync")?;
-                Op::Elect {
-                    d: d.map_or(Ok(NONE), |d| self.narrow_destination(d, 32))?,
-                    p: self.files.predicate(*p)?,
-                    mask: self.narrow(*mask, 32)?,
-                }
-            }
+            Operation::Elect { d, p, mask } => Op::Elect {
+                d: d.map_or(Ok(NONE), |d| self.narrow_destination(d, 32))?,
+                p: self.files.predicate(*p)?,
+                mask: self.narrow(*mask, 32)?,
+            },
             Operation::CopyAsync { bytes, to, from, source_bytes, ignore } => {
                 if !matches!(bytes, 4 | 8 | 16) {
                     return Err(format!("cp.async copies 4, 8 or 16 bytes, not {bytes}"));
@@ -265,7 +259,6 @@ impl Lowering<'_> {
                 Op::LoadMatrix { transpose: *transpose, count, d, address: self.address(*address)? }
             }
             Operation::StoreMatrix { transpose, address, a } => {
-                self.since(90, "stmatrix")?;
                 let a = self.narrow_all(a)?;
                 let (a, count) = matrices(&a)?;
                 Op::StoreMatrix { transpose: *transpose, count, a, address: self.address(*address)? }
@@ -291,14 +284,6 @@ impl Lowering<'_> {
             }
             _ => return Err(String::from("the instruction is not simulated")),
         })
-    }
-
-    /// Refuses what the module's target does not have.
-    fn since(&self, architecture: u32, what: &str) -> Lowered<()> {
-        if super::target_number(&self.module.target) >= architecture {
-            return Ok(());
-        }
-        Err(format!("{what} needs sm_{architecture}, the module is for {}", self.module.target))
     }
 
     fn optional_predicate(&self, register: Option<Register>) -> Lowered<Slot> {

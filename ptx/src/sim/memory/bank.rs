@@ -78,25 +78,20 @@ impl Bank for Private {
 pub(in crate::sim) const PAGE_BYTES: u64 = 1 << PAGE_SHIFT;
 /// log2 of [`PAGE_BYTES`].
 pub(in crate::sim) const PAGE_SHIFT: u32 = 16;
-const PAGE_WORDS: usize = PAGE_BYTES as usize / 4;
-const PAGE_BITS: usize = PAGE_BYTES as usize / 32;
 
 /// A page that several host threads may touch at once. Relaxed word atomics are plain moves on every host; they make a
 /// racing kernel's result some value instead of undefined behaviour of the simulator.
 pub(in crate::sim) struct Page {
-    words: Box<[AtomicU32; PAGE_WORDS]>,
-    written: Box<[AtomicU32; PAGE_BITS]>,
-}
-
-fn zeros<const N: usize>() -> Box<[AtomicU32; N]> {
-    let zeros: Box<[AtomicU32]> = (0..N).map(|_| AtomicU32::new(0)).collect();
-    // The slice has N elements, so the fallback never runs; it keeps the conversion free of panics.
-    zeros.try_into().unwrap_or_else(|_| Box::new([const { AtomicU32::new(0) }; N]))
+    words: Box<[AtomicU32]>,
+    written: Box<[AtomicU32]>,
 }
 
 impl Page {
-    pub(in crate::sim) fn new() -> Self {
-        Self { words: zeros(), written: zeros() }
+    /// A page of at most [`PAGE_BYTES`]; the last one of an allocation is as short as that.
+    pub(in crate::sim) fn new(bytes: u64) -> Self {
+        let groups = bytes.min(PAGE_BYTES).div_ceil(32) as usize;
+        let zeros = |words: usize| (0..words).map(|_| AtomicU32::new(0)).collect();
+        Self { words: zeros(8 * groups), written: zeros(groups) }
     }
 
     /// Forgets that the bits of one group of 32 bytes were written.
@@ -277,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_page_holds_halves_written_by_different_lanes_of_one_word() {
-        let page = Page::new();
+        let page = Page::new(PAGE_BYTES);
         let mut bank = &page;
         let raw = [lanes(|lane| 0x100 + lane), [0; 32], [0; 32], [0; 32]];
         // Strided by two, so that no fast path joins the halves.

@@ -15,7 +15,7 @@ const LARGEST: u64 = 1 << 44;
 const END: u64 = 1 << 60;
 
 const CHUNK_PAGES: usize = 1024;
-type Chunk = [OnceLock<Page>; CHUNK_PAGES];
+type Chunk = Box<[OnceLock<Page>]>;
 
 /// One allocation.
 pub(in crate::sim) struct Allocation {
@@ -23,7 +23,7 @@ pub(in crate::sim) struct Allocation {
     base: u64,
     bytes: u64,
     /// Chunks of [`CHUNK_PAGES`] pages; a chunk and a page exist once something was written there.
-    chunks: Vec<OnceLock<Box<Chunk>>>,
+    chunks: Vec<OnceLock<Chunk>>,
 }
 
 impl Allocation {
@@ -50,16 +50,20 @@ impl Allocation {
     #[inline(always)]
     pub(in crate::sim) fn page(&self, offset: u64) -> Option<&Page> {
         let page = (offset >> PAGE_SHIFT) as usize;
-        self.chunks.get(page / CHUNK_PAGES)?.get()?[page % CHUNK_PAGES].get()
+        self.chunks.get(page / CHUNK_PAGES)?.get()?.get(page % CHUNK_PAGES)?.get()
     }
 
     /// The page at an offset inside the allocation, made if need be; `None` past the end.
     #[inline(always)]
     pub(in crate::sim) fn page_or_new(&self, offset: u64) -> Option<&Page> {
         let page = (offset >> PAGE_SHIFT) as usize;
-        let chunk = self.chunks.get(page / CHUNK_PAGES)?;
-        let chunk = chunk.get_or_init(|| Box::new([const { OnceLock::new() }; CHUNK_PAGES]));
-        Some(chunk[page % CHUNK_PAGES].get_or_init(Page::new))
+        let chunk = self.chunks.get(page / CHUNK_PAGES)?.get_or_init(|| {
+            let first = (page / CHUNK_PAGES * CHUNK_PAGES) as u64;
+            let pages = (self.bytes.div_ceil(PAGE_BYTES) - first).min(CHUNK_PAGES as u64);
+            (0..pages).map(|_| OnceLock::new()).collect()
+        });
+        let rest = self.bytes - (offset & !(PAGE_BYTES - 1));
+        Some(chunk.get(page % CHUNK_PAGES)?.get_or_init(|| Page::new(rest)))
     }
 
     /// Splits a range into (page offset, bytes from the range's start, length) within single pages.

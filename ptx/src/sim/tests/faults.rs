@@ -1,6 +1,7 @@
 //! What is wrong is reported as what it is, with its place.
 
 use super::*;
+use crate::{Operation, Unary};
 
 #[test]
 fn a_store_past_the_end_names_the_thread_and_the_allocation() {
@@ -142,12 +143,15 @@ fn modules_of_a_newer_architecture_and_unknown_names_are_refused() {
 }
 
 #[test]
-fn what_sm_80_lacks_is_refused_at_load_with_its_text() {
-    let mut gpu = Gpu::new(Config::default());
-    let module = parse(&text("stmatrix.sync.aligned.m8n8.x1.shared.b16 [%r1], {%r2};")).unwrap();
-    let fault = gpu.load(module).unwrap_err();
+fn what_is_not_simulated_is_refused_at_load_with_its_text() {
+    let mut module = parse(&text("not.b32 %r1, %r2;")).unwrap();
+    let body = &mut module.kernels[0].body;
+    let line = body.iter_mut().find(|line| matches!(line.operation, Operation::Unary { .. })).unwrap();
+    let Operation::Unary { op, .. } = &mut line.operation else { unreachable!() };
+    *op = Unary::Tanh;
+    let fault = Gpu::new(Config::default()).load(module).unwrap_err();
     let Fault::Unsupported { kernel, text, why, .. } = &fault else { panic!("{fault}") };
-    assert!(kernel == "k" && text.starts_with("stmatrix") && why.contains("sm_90"), "{fault}");
+    assert!(kernel == "k" && text == "not.b32 %r1, %r2;" && why.contains("Tanh"), "{fault}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod memory;
 mod sync;
 mod tensor;
 
-use super::{Architecture, Config, Fault, Gpu, Grid, Report};
+use super::{Config, Fault, Gpu, Grid, Report};
 use crate::parse;
 
 /// A kernel `k(out, in)` with registers `%r<64>`, `%rd<32>`, `%f<32>`, `%h<16>`, `%p<16>`, `%d<16>`; `%rd0` holds out

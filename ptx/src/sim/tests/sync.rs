@@ -84,9 +84,9 @@ fn an_aligned_barrier_in_divergent_code_is_reported() {
 #[test]
 fn barrier_operands_are_checked() {
     for (body, want) in [
-        ("bar.sync 16;", "16 barriers"),
-        ("bar.sync 0, 48;", "multiple of 32"),
-        ("bar.sync 0, 64;", "from 32 to 32"),
+        ("mov.u32 %r2, 16; bar.sync %r2;", "16 barriers"),
+        ("mov.u32 %r2, 48; bar.sync 0, %r2;", "multiple of 32"),
+        ("mov.u32 %r2, 64; bar.sync 0, %r2;", "from 32 to 32"),
         ("barrier.sync %r0;", "different barriers"),
     ] {
         let text = Run::default().fault(body).to_string();
