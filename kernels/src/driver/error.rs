@@ -48,14 +48,6 @@ pub enum DriverError {
         /// Bytes there are.
         free: u64,
     },
-    /// A launch needs more than a multiprocessor has (`CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES`).
-    #[error("{kernel} cannot be launched: {what}")]
-    OutOfResources {
-        /// Entry.
-        kernel: String,
-        /// What it needs and what there is.
-        what: String,
-    },
     /// A rule of stream capture was broken.
     #[error("{call}: {error}")]
     Capture {

@@ -185,6 +185,18 @@ impl Gpu {
         self.memory.poison(address, bytes)
     }
 
+    /// Fails where a driver would refuse a launch: its shape, its shared memory, the size of its parameter block.
+    ///
+    /// # Errors
+    /// [`Fault::Launch`], [`Fault::Foreign`].
+    pub fn accepts(&self, kernel: KernelId, grid: &Grid, param_bytes: usize) -> Result<(), Fault> {
+        let loaded = self.modules.get(kernel.module as usize);
+        let program = loaded.and_then(|loaded| loaded.programs.get(kernel.kernel as usize));
+        let program = program.ok_or(Fault::Foreign { what: "kernel" })?;
+        check(&self.config, program, grid, param_bytes)
+            .map_err(|why| Fault::Launch { kernel: program.name.clone(), why })
+    }
+
     /// Runs a kernel over a grid to its end. `params` is the parameter block, as `ld.param` sees it.
     ///
     /// # Errors
@@ -194,10 +206,7 @@ impl Gpu {
         let loaded = self.modules.get(kernel.module as usize).ok_or_else(foreign)?;
         let program = loaded.programs.get(kernel.kernel as usize).ok_or_else(foreign)?;
         let body = loaded.bodies.get(kernel.kernel as usize).ok_or_else(foreign)?;
-        check(&self.config, program, grid, params).map_err(|why| {
-            let kernel = program.name.clone();
-            Box::new(Fault::Launch { kernel, why })
-        })?;
+        self.accepts(kernel, grid, params.len())?;
         let mut bank = Private::new(params.len());
         bank.set(params);
         let launch = Launch {
@@ -223,7 +232,7 @@ impl Gpu {
 }
 
 /// What a driver refuses. CUDA C++ programming guide, "Technical Specifications per Compute Capability".
-fn check(config: &Config, program: &Program, grid: &Grid, params: &[u8]) -> Result<(), String> {
+fn check(config: &Config, program: &Program, grid: &Grid, param_bytes: usize) -> Result<(), String> {
     if grid.grid.contains(&0) || grid.block.contains(&0) {
         return Err(format!("no dimension may be 0: grid {:?}, block {:?}", grid.grid, grid.block));
     }
@@ -257,12 +266,8 @@ fn check(config: &Config, program: &Program, grid: &Grid, params: &[u8]) -> Resu
     if grid.shared_bytes > limit || used > limit {
         return Err(format!("{used} bytes of shared memory, and a block has at most {limit}"));
     }
-    if params.len() != program.param_bytes as usize {
-        return Err(format!(
-            "{} bytes of parameters, and the kernel takes {}",
-            params.len(),
-            program.param_bytes
-        ));
+    if param_bytes != program.param_bytes as usize {
+        return Err(format!("{param_bytes} bytes of parameters, and the kernel takes {}", program.param_bytes));
     }
     if grid.cooperative {
         // Registers are known to ptxas alone; without them this is the most that could fit.

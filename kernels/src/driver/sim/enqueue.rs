@@ -51,34 +51,14 @@ impl SimDriver {
             let handle = format!("function {}", function.0);
             return Err(DriverError::InvalidHandle { call: "launch", handle });
         };
-        let invalid = |what: String| DriverError::InvalidValue {
-            call: "launch",
-            what: format!("{}: {what}", loaded.entry),
-        };
-        // CUDA programming guide, table "Technical Specifications per Compute Capability".
-        for (what, given, most) in
-            [("grid", launch.grid, [0x7fff_ffff, 65535, 65535]), ("block", launch.block, [1024, 1024, 64])]
-        {
-            if given.iter().zip(most).any(|(&n, most)| n == 0 || n > most) {
-                return Err(invalid(format!("a {what} of {given:?}; each axis is from 1 to {most:?}")));
-            }
-        }
-        let threads: u64 = launch.block.iter().map(|&n| u64::from(n)).product();
-        if threads > u64::from(loaded.attributes.max_threads) {
-            return Err(DriverError::OutOfResources {
-                kernel: loaded.entry.to_string(),
-                what: format!("a block of {threads} threads, where {} fit", loaded.attributes.max_threads),
-            });
-        }
-        if launch.arguments.len() != loaded.argument_bytes as usize {
-            let (given, taken) = (launch.arguments.len(), loaded.argument_bytes);
-            return Err(invalid(format!("{given} bytes of arguments for {taken} bytes of parameters")));
-        }
         if launch.shared_bytes > loaded.allowed_shared {
-            return Err(invalid(format!(
-                "{} bytes of dynamic shared memory, and {} are allowed; ask with allow_shared first",
-                launch.shared_bytes, loaded.allowed_shared
-            )));
+            return Err(DriverError::InvalidValue {
+                call: "launch",
+                what: format!(
+                    "{}: {} bytes of dynamic shared memory, and {} are allowed; ask with allow_shared first",
+                    loaded.entry, launch.shared_bytes, loaded.allowed_shared
+                ),
+            });
         }
         let grid = Grid {
             grid: launch.grid,
@@ -86,6 +66,9 @@ impl SimDriver {
             shared_bytes: launch.shared_bytes,
             cooperative: launch.cooperative,
         };
+        self.gpu
+            .accepts(loaded.kernel, &grid, launch.arguments.len())
+            .map_err(|fault| DriverError::InvalidValue { call: "launch", what: fault.to_string() })?;
         let arguments = launch.arguments.as_slice().into();
         Ok(Work::Launch { kernel: loaded.kernel, entry: loaded.entry.clone(), grid, arguments })
     }

@@ -19,6 +19,7 @@ mod work;
 use super::*;
 use capture::{Capture, Nodes};
 use host::HostMemory;
+use octo_ptx::count::Limits;
 use octo_ptx::sim::{Architecture, Config, Gpu, KernelId};
 use octo_ptx::{Kernel, Space, Variable};
 use order::{Chains, Clock};
@@ -97,7 +98,6 @@ struct LoadedFunction {
     entry: Arc<str>,
     kernel: KernelId,
     attributes: FunctionAttributes,
-    argument_bytes: u32,
     allowed_shared: u32,
 }
 
@@ -170,17 +170,18 @@ impl SimDriver {
     }
 }
 
-/// CUDA programming guide, table "Technical Specifications per Compute Capability".
+/// What the simulated device is.
 fn facts(architecture: Architecture) -> DeviceFacts {
-    let (name, capability, multiprocessors, shared_kib) = match architecture {
-        Architecture::Ampere => ("simulated sm_80", (8, 0), 108, 163),
-        Architecture::Hopper => ("simulated sm_90a", (9, 0), 132, 227),
+    let (name, capability, multiprocessors) = match architecture {
+        Architecture::Ampere => ("simulated A100 (sm_80)", (8, 0), 108),
+        Architecture::Hopper => ("simulated H100 (sm_90a)", (9, 0), 132),
     };
-    DeviceFacts { name: name.into(), capability, multiprocessors, shared_bytes: shared_kib * 1024 }
+    let shared_bytes = Limits::of(architecture).block_shared_bytes;
+    DeviceFacts { name: name.into(), capability, multiprocessors, shared_bytes }
 }
 
-/// What a kernel says of itself (no assembler has seen it): its name, what it needs, the bytes of its parameters.
-fn described(module: &octo_ptx::Module, kernel: &Kernel) -> (String, FunctionAttributes, u32) {
+/// A kernel's name and what it says of itself; no assembler has seen it.
+fn described(module: &octo_ptx::Module, kernel: &Kernel) -> (String, FunctionAttributes) {
     let bytes = |space: Space| {
         let shared = |v: &&Variable| v.space == space;
         let own = kernel.variables.iter().filter(shared);
@@ -194,8 +195,7 @@ fn described(module: &octo_ptx::Module, kernel: &Kernel) -> (String, FunctionAtt
         shared_bytes: bytes(Space::Shared),
         max_threads: kernel.required_threads.or(kernel.max_threads).map_or(1024, threads),
     };
-    let argument_bytes = kernel.params.iter().map(|param| param.offset + param.bytes).max().unwrap_or(0);
-    (kernel.name.clone(), attributes, argument_bytes)
+    (kernel.name.clone(), attributes)
 }
 
 fn handle<'a, T>(
@@ -226,12 +226,11 @@ impl Driver for SimDriver {
         let described: Vec<_> = module.kernels.iter().map(|kernel| described(&module, kernel)).collect();
         let id = self.gpu.load(module).map_err(|fault| invalid(fault.to_string()))?;
         let mut kernels = BTreeMap::new();
-        for (entry, attributes, argument_bytes) in described {
+        for (entry, attributes) in described {
             let kernel = self.gpu.kernel(id, &entry).map_err(|fault| invalid(fault.to_string()))?;
             let allowed_shared = SHARED_WITHOUT_ASKING.saturating_sub(attributes.shared_bytes as u32);
             let entry: Arc<str> = entry.into();
-            let function =
-                LoadedFunction { entry: entry.clone(), kernel, attributes, argument_bytes, allowed_shared };
+            let function = LoadedFunction { entry: entry.clone(), kernel, attributes, allowed_shared };
             kernels.insert(entry.to_string(), function);
         }
         self.modules.push(LoadedModule { name: name.into(), kernels });
