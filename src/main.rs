@@ -10,6 +10,7 @@ mod model;
 mod plot;
 mod terminal;
 mod train;
+mod verify;
 
 use clap::{Parser, Subcommand};
 use std::io::Write;
@@ -39,6 +40,8 @@ enum Command {
     /// Prepare data.
     #[command(subcommand)]
     Data(data::Command),
+    /// Is this answer right?
+    Verify(verify::Args),
     /// Copy a model in another dtype, or average several.
     Convert(convert::Args),
     /// Verify a run, checkpoint, model or shards; or describe this machine.
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Command::Logprobs(args) => logprobs::run(args),
         Command::Plot(args) => plot::run(args),
         Command::Data(command) => data::run(command),
+        Command::Verify(args) => verify::run(args),
         Command::Convert(args) => convert::run(args),
         Command::Doctor(args) => doctor::run(args),
     };

@@ -23,3 +23,5 @@ mod shards;
 mod tools;
 #[path = "program/training.rs"]
 mod training;
+#[path = "program/verify.rs"]
+mod verify;

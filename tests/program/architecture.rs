@@ -19,6 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "octo-rows",
             "octo-shards",
             "octo-trainer",
+            "octo-verify",
         ],
     ),
     ("octo-trainer", &["octo-infer", "octo-model", "octo-ops", "octo-queue", "octo-rows", "octo-shards"]),
@@ -37,6 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("octo-recipe", &[]),
     ("octo-durable", &[]),
     ("octo-text", &[]),
+    ("octo-verify", &[]),
 ];
 
 /// Crates that anyone may use; of each other only where the table below says so.

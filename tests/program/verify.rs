@@ -1,0 +1,30 @@
+//! `verify`.
+
+use crate::folder::Folder;
+
+#[test]
+fn an_answer_is_judged_and_the_reason_given() {
+    let folder = Folder::new();
+    let out =
+        folder.succeed(["verify", "--gold", "\\frac12", "--answer", "So it is \\boxed{0.5}.", "--explain"]);
+    assert!(out.stdout.starts_with("equal\nanswer   0.5\n"), "{}", out.stdout);
+    assert_eq!(folder.succeed(["verify", "--gold", "-3", "--answer", "3"]).stdout, "not equal\n");
+    assert_eq!(folder.succeed(["verify", "--gold", "3", "--answer", "\\frac{"]).stdout, "unparsed\n");
+}
+
+#[test]
+fn lines_are_judged_in_their_order() {
+    let folder = Folder::new();
+    folder.put(
+        "in.jsonl",
+        "{\"gold\": \"5\", \"answer\": \"five is 5\"}\n{\"gold\": \"x=2\", \"answer\": \"3\"}\n",
+    );
+    let out = folder.succeed(["verify", "--input", "in.jsonl"]).stdout;
+    let lines: Vec<serde_json::Value> = out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(lines[0]["equal"], true);
+    assert_eq!(lines[0]["answer"], "5");
+    assert_eq!(lines[1]["verdict"], "not equal");
+    folder.put("bad.jsonl", "{\"gold\": \"5\", \"answer\": \"5\"}\n{\"gold\": \"5\"}\n");
+    let error = folder.fail(["verify", "--input", "bad.jsonl"]);
+    assert!(error.contains("bad.jsonl") && error.contains('2') && error.contains("answer"), "{error}");
+}
