@@ -8,7 +8,7 @@
 use super::hazard::{Access, AccessKind, Party};
 use super::message::Messages;
 use super::order::{Order, lanes};
-use super::pages::{Bits, PAGE, Page, Pages};
+use super::pages::{Bits, Page, Pages};
 use super::shadow::{Event, Found, History, Touched};
 use crate::{Scope, Semantics};
 use std::sync::Arc;

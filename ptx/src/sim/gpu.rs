@@ -267,7 +267,10 @@ fn check(config: &Config, program: &Program, grid: &Grid, param_bytes: usize) ->
         return Err(format!("{used} bytes of shared memory, and a block has at most {limit}"));
     }
     if param_bytes != program.param_bytes as usize {
-        return Err(format!("{param_bytes} bytes of parameters, and the kernel takes {}", program.param_bytes));
+        return Err(format!(
+            "{param_bytes} bytes of parameters, and the kernel takes {}",
+            program.param_bytes
+        ));
     }
     if grid.cooperative {
         // Registers are known to ptxas alone; without them this is the most that could fit.

@@ -22,7 +22,11 @@ pub(super) fn call(name: &'static str, code: CUresult) -> Result<(), DriverError
         CUresult::CUDA_ERROR_INVALID_VALUE => {
             Err(DriverError::InvalidValue { call: name, what: "CUDA_ERROR_INVALID_VALUE".into() })
         }
-        code => Err(DriverError::Cuda { call: name, code: code as u32, what: format!("{code:?}: {}", words(code)) }),
+        code => Err(DriverError::Cuda {
+            call: name,
+            code: code as u32,
+            what: format!("{code:?}: {}", words(code)),
+        }),
     }
 }
 

@@ -12,8 +12,8 @@ mod open;
 
 use crate::Launch;
 use crate::driver::{
-    DeviceFacts, Driver, DriverError, Event, Function, FunctionAttributes, Graph, GraphExec, MemoryInfo, Module,
-    Pinned, Stream,
+    DeviceFacts, Driver, DriverError, Event, Function, FunctionAttributes, Graph, GraphExec, MemoryInfo,
+    Module, Pinned, Stream,
 };
 use call::{call, fixed};
 use cudarc::driver::sys::{self, CUfunction_attribute as FunctionAttribute, CUresult};
@@ -76,18 +76,29 @@ impl CudaDriver {
         found.ok_or_else(|| DriverError::InvalidHandle { call: name, handle: format!("{event:?}") })
     }
 
-    fn loaded(&self, name: &'static str, function: Function) -> Result<&(String, sys::CUfunction), DriverError> {
+    fn loaded(
+        &self,
+        name: &'static str,
+        function: Function,
+    ) -> Result<&(String, sys::CUfunction), DriverError> {
         let found = self.functions.get(function.0 as usize);
         found.ok_or_else(|| DriverError::InvalidHandle { call: name, handle: format!("{function:?}") })
     }
 
     /// A part of page-locked memory, which lies inside it.
-    fn host(&self, name: &'static str, block: Pinned, offset: u64, bytes: u64) -> Result<*mut u8, DriverError> {
+    fn host(
+        &self,
+        name: &'static str,
+        block: Pinned,
+        offset: u64,
+        bytes: u64,
+    ) -> Result<*mut u8, DriverError> {
         let Some(found) = self.pinned.get(block.0 as usize) else {
             return Err(DriverError::InvalidHandle { call: name, handle: format!("{block:?}") });
         };
         if offset.checked_add(bytes).is_none_or(|end| end > found.bytes) {
-            let what = format!("{bytes} bytes at {offset} do not lie in page-locked memory of {}", found.bytes);
+            let what =
+                format!("{bytes} bytes at {offset} do not lie in page-locked memory of {}", found.bytes);
             return Err(DriverError::InvalidValue { call: name, what });
         }
         // SAFETY: the offset lies inside the block.
@@ -154,7 +165,10 @@ impl Driver for CudaDriver {
 
     fn function(&mut self, module: Module, entry: &str) -> Result<Function, DriverError> {
         let Some((name, module)) = self.modules.get(module.0 as usize) else {
-            return Err(DriverError::InvalidHandle { call: "cuModuleGetFunction", handle: format!("{module:?}") });
+            return Err(DriverError::InvalidHandle {
+                call: "cuModuleGetFunction",
+                handle: format!("{module:?}"),
+            });
         };
         let missing = || DriverError::NotFound { module: name.clone(), entry: entry.to_owned() };
         let text = CString::new(entry).map_err(|_| missing())?;
@@ -172,17 +186,23 @@ impl Driver for CudaDriver {
         let (_, function) = *self.loaded("cuFuncGetAttribute", function)?;
         Ok(FunctionAttributes {
             registers: Some(self.attribute(function, FunctionAttribute::CU_FUNC_ATTRIBUTE_NUM_REGS)?),
-            local_bytes: self.attribute(function, FunctionAttribute::CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES)?.into(),
-            shared_bytes: self.attribute(function, FunctionAttribute::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES)?.into(),
-            max_threads: self.attribute(function, FunctionAttribute::CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK)?,
+            local_bytes: self
+                .attribute(function, FunctionAttribute::CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES)?
+                .into(),
+            shared_bytes: self
+                .attribute(function, FunctionAttribute::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES)?
+                .into(),
+            max_threads: self
+                .attribute(function, FunctionAttribute::CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK)?,
         })
     }
 
     fn allow_shared(&mut self, function: Function, bytes: u32) -> Result<(), DriverError> {
         let (entry, function) = self.loaded("cuFuncSetAttribute", function)?;
         if bytes > self.facts.shared_bytes {
-            let what = format!("it wants {bytes} bytes of shared memory, a block has {}", self.facts.shared_bytes);
-            return Err(DriverError::OutOfResources { kernel: entry.clone(), what });
+            let most = self.facts.shared_bytes;
+            let what = format!("{entry}: {bytes} bytes of dynamic shared memory, and a block has {most}");
+            return Err(DriverError::InvalidValue { call: "cuFuncSetAttribute", what });
         }
         let attribute = FunctionAttribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
         // SAFETY: a function that this driver loaded.
@@ -217,7 +237,11 @@ impl Driver for CudaDriver {
         // SAFETY: a valid place for the answer.
         match unsafe { sys::cuMemHostAlloc(&mut start, bytes.max(1) as usize, 0) } {
             CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
-                return Err(DriverError::OutOfMemory { name: format!("{name} (page-locked)"), bytes, free: 0 });
+                return Err(DriverError::OutOfMemory {
+                    name: format!("{name} (page-locked)"),
+                    bytes,
+                    free: 0,
+                });
             }
             code => call("cuMemHostAlloc", code)?,
         }
@@ -298,7 +322,14 @@ impl Driver for CudaDriver {
         call("cuCtxSynchronize", unsafe { sys::cuCtxSynchronize() })
     }
 
-    fn copy_in(&mut self, stream: Stream, to: u64, from: Pinned, offset: u64, bytes: u64) -> Result<(), DriverError> {
+    fn copy_in(
+        &mut self,
+        stream: Stream,
+        to: u64,
+        from: Pinned,
+        offset: u64,
+        bytes: u64,
+    ) -> Result<(), DriverError> {
         let name = "cuMemcpyHtoDAsync";
         let (stream, to) = (self.stream(name, stream)?, self.inside(name, to, bytes)?);
         let from = self.host(name, from, offset, bytes)?;
@@ -306,7 +337,14 @@ impl Driver for CudaDriver {
         call(name, unsafe { sys::cuMemcpyHtoDAsync_v2(to, from.cast(), bytes as usize, stream) })
     }
 
-    fn copy_out(&mut self, stream: Stream, to: Pinned, offset: u64, from: u64, bytes: u64) -> Result<(), DriverError> {
+    fn copy_out(
+        &mut self,
+        stream: Stream,
+        to: Pinned,
+        offset: u64,
+        from: u64,
+        bytes: u64,
+    ) -> Result<(), DriverError> {
         let name = "cuMemcpyDtoHAsync";
         let (stream, from) = (self.stream(name, stream)?, self.inside(name, from, bytes)?);
         let to = self.host(name, to, offset, bytes)?;
@@ -354,14 +392,17 @@ impl Driver for CudaDriver {
         };
         // The driver copies the struct during the call; it may want more alignment than bytes have.
         let mut aligned = vec![0u128; launch.arguments.len().div_ceil(16)];
-        bytemuck::cast_slice_mut::<u128, u8>(&mut aligned)[..launch.arguments.len()].copy_from_slice(&launch.arguments);
+        bytemuck::cast_slice_mut::<u128, u8>(&mut aligned)[..launch.arguments.len()]
+            .copy_from_slice(&launch.arguments);
         let mut parameters = [aligned.as_mut_ptr().cast::<c_void>()];
         // SAFETY: the entry takes one struct of exactly these bytes (a test compares every launcher's with the PTX), and
         // what it does to memory stays inside the operands that the queue has checked.
         let code = unsafe { sys::cuLaunchKernelEx(&config, *function, parameters.as_mut_ptr(), null_mut()) };
         if code == CUresult::CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES {
-            let what = format!("{:?} threads with {} bytes of shared memory", launch.block, launch.shared_bytes);
-            return Err(DriverError::OutOfResources { kernel: entry.clone(), what });
+            let (block, shared) = (launch.block, launch.shared_bytes);
+            let what =
+                format!("{entry}: blocks of {block:?} threads with {shared} bytes of dynamic shared memory");
+            return Err(DriverError::InvalidValue { call: name, what });
         }
         call(name, code)
     }

@@ -4,7 +4,8 @@ use super::call::{call, fixed};
 use crate::driver::{DeviceFacts, DriverError};
 use cudarc::driver::sys::{
     self, CUcontext, CUdevice, CUdevice_attribute as Attribute, CUresult, cuCtxSetCurrent, cuDeviceGet,
-    cuDeviceGetAttribute, cuDeviceGetCount, cuDeviceGetName, cuDevicePrimaryCtxRetain, cuDriverGetVersion, cuInit,
+    cuDeviceGetAttribute, cuDeviceGetCount, cuDeviceGetName, cuDevicePrimaryCtxRetain, cuDriverGetVersion,
+    cuInit,
 };
 
 /// The oldest driver that takes our PTX (CUDA 12.4, PTX ISA 8.4), as `cuDriverGetVersion` says it.
@@ -22,14 +23,17 @@ pub(super) fn open(ordinal: u32) -> Result<Opened, DriverError> {
     // SAFETY: only looks whether the library can be loaded. Every other call of cudarc panics where it cannot.
     if !unsafe { sys::is_culib_present() } {
         let what = "CUDA's driver library (libcuda.so.1) is not on this machine";
-        return Err(none(format!("{what}; install NVIDIA's driver, or see that a container is given its GPUs")));
+        return Err(none(format!(
+            "{what}; install NVIDIA's driver, or see that a container is given its GPUs"
+        )));
     }
     // SAFETY: the first call, as the library wants it.
     match unsafe { cuInit(0) } {
         CUresult::CUDA_SUCCESS => {}
         CUresult::CUDA_ERROR_STUB_LIBRARY => {
             return Err(none(
-                "the libcuda that was found is a toolkit's stub; take its folder out of LD_LIBRARY_PATH".into(),
+                "the libcuda that was found is a toolkit's stub; take its folder out of LD_LIBRARY_PATH"
+                    .into(),
             ));
         }
         code => return Err(none(format!("the driver does not start ({code:?})"))),
@@ -53,7 +57,10 @@ pub(super) fn open(ordinal: u32) -> Result<Opened, DriverError> {
     let facts = facts(device)?;
     if facts.capability < (8, 0) {
         let (major, minor) = facts.capability;
-        return Err(none(format!("{} has compute capability {major}.{minor}; 8.0 (Ampere) is needed", facts.name)));
+        return Err(none(format!(
+            "{} has compute capability {major}.{minor}; 8.0 (Ampere) is needed",
+            facts.name
+        )));
     }
     let mut context: CUcontext = std::ptr::null_mut();
     // SAFETY: the device is one the driver gave out; the context stays retained until the driver is dropped.
