@@ -88,9 +88,9 @@ pub fn rms_norm(op: &RmsNorm, at: &dyn Addresses) -> Result<Vec<Launch>, LaunchE
     let entry = if aligned {
         let add = if op.residual.is_some() { "_add" } else { "" };
         let shape = match hidden {
-            ..=WARP_HIDDEN => "warp",
+            _ if by_warps => "warp",
             ..=4096 => "block2",
-            ..=8192 => "block4",
+            4097..=8192 => "block4",
             _ => "wide",
         };
         format!("rms_norm{add}_{}_{shape}", op.weight.dtype)

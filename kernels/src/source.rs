@@ -5,7 +5,8 @@
 //! Nothing here runs when the program does.
 
 use crate::tuning::rows;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -120,10 +121,10 @@ fn hash<E>(stem: &str, read: impl Fn(&str) -> Result<String, E>) -> Result<u128,
     let mut texts = BTreeMap::new();
     let mut found = vec![format!("{stem}.cu")];
     while let Some(name) = found.pop() {
-        if !texts.contains_key(&name) {
-            let text = read(&name)?;
+        if let Entry::Vacant(place) = texts.entry(name) {
+            let text = read(place.key())?;
             found.extend(includes(&text).map(String::from));
-            texts.insert(name, text);
+            place.insert(text);
         }
     }
     let mut hasher = Xxh3::new();

@@ -3,6 +3,8 @@
 //! `cargo bench -p octo-ptx --bench speed`: thread instructions a second on one host thread, of the shipped matrix product
 //! (tensor cores, ldmatrix, asynchronous copies) and of RMSNorm (loads, f32 arithmetic, shuffles).
 
+#![expect(clippy::expect_used, clippy::panic, reason = "a bench that cannot run has nothing else to say")]
+
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use octo_ptx::shipped::SM_80;
 use octo_ptx::sim::{Config, Gpu, Grid, KernelId, Report};

@@ -115,7 +115,8 @@ fn merge(into: &mut Vec<(Who, u32)>, other: &[(Who, u32)]) {
         let (who, stamp) = match (a.peek(), b.peek()) {
             (None, None) => return,
             (Some(&&x), Some(&&y)) if x.0 == y.0 => {
-                (a.next(), b.next());
+                a.next();
+                b.next();
                 (x.0, x.1.max(y.1))
             }
             (Some(&&x), y) if y.is_none_or(|y| x.0 < y.0) => {

@@ -371,7 +371,7 @@ impl Oracle {
                             }
                         }
                     }
-                    let done = |group: u32| !pending.is_some_and(|pending| group + pending >= groups);
+                    let done = |group: u32| pending.is_none_or(|pending| group + pending < groups);
                     self.copies.retain(|copy| copy.0 != me || !done(copy.1));
                 }
             }

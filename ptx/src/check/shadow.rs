@@ -44,7 +44,7 @@ impl Event {
         };
         let reach = access.semantics == Semantics::Volatile || wide(access.scope);
         let size = (access.bytes / access.elements.max(1)).max(1).trailing_zeros() as u8;
-        let traits = access.kind as u8 | u8::from(strong) * STRONG | u8::from(reach) * WIDE | size << 4;
+        let traits = access.kind as u8 | (u8::from(strong) * STRONG) | (u8::from(reach) * WIDE) | (size << 4);
         Self {
             stamp: order.stamp(warp, mask),
             block: order.block(),

@@ -166,8 +166,8 @@ mod tests {
         let linear: [u64; 32] = std::array::from_fn(|lane| 0x1000 + lane as u64 * 16);
         let column: [u32; 32] = std::array::from_fn(|lane| lane as u32 * 128);
         let (mut whole, mut parts) = (Counters::default(), [Counters::default(), Counters::default()]);
-        for turn in 0..2 {
-            for counters in [&mut whole, &mut parts[turn]] {
+        for (turn, part) in parts.iter_mut().enumerate() {
+            for counters in [&mut whole, part] {
                 counters.instruction(Class::Tensor, u32::MAX >> turn);
                 counters.mma([16, 8, 16]);
                 counters.global(u32::MAX, &linear, 16, turn == 1);

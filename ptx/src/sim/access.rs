@@ -312,8 +312,8 @@ impl<'l> Exec<'_, 'l> {
             let base = found.base() + start;
             let length = (found.bytes() - start).min(PAGE_BYTES);
             let mut piece = Piece { lanes: 0, allocation, start, offsets: [0; 32] };
-            for lane in 0..32 {
-                let offset = addresses[lane].wrapping_sub(base);
+            for (lane, address) in addresses.iter().enumerate() {
+                let offset = address.wrapping_sub(base);
                 piece.offsets[lane] = offset as u32;
                 piece.lanes |= u32::from(offset < length) << lane;
             }
@@ -351,8 +351,8 @@ impl<'l> Exec<'_, 'l> {
         let bytes = access.inner.bytes;
         let lead = addresses[active.trailing_zeros() as usize % 32];
         let (mut low, mut high, mut bits) = (lead, lead, 0);
-        for lane in 0..32 {
-            let address = if active >> lane & 1 == 1 { addresses[lane] } else { lead };
+        for (lane, &address) in addresses.iter().enumerate() {
+            let address = if active >> lane & 1 == 1 { address } else { lead };
             low = low.min(address);
             high = high.max(address);
             bits |= address;

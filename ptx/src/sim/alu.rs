@@ -38,6 +38,7 @@ pub(super) fn fast_host() -> bool {
 /// Executes from `pc` for the lanes of `mask` until an instruction that is no register operation, a place where lanes
 /// may meet, `stop`, or `most` instructions.
 #[inline]
+#[expect(clippy::too_many_arguments, reason = "the innermost call; a struct of them costs registers")]
 pub(super) fn run(
     fast: bool,
     files: &mut Files,
@@ -95,8 +96,7 @@ fn stretch(
     most: u32,
 ) -> Stretch {
     let mut steps = 0;
-    loop {
-        let Some(line) = program.lines.get(pc as usize) else { break };
+    while let Some(line) = program.lines.get(pc as usize) {
         if steps > 0 && (line.leader || pc == stop || steps >= most) {
             break;
         }

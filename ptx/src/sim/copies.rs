@@ -22,6 +22,10 @@ pub(super) struct Copies {
     committed: Lanes<u32>,
     pending: VecDeque<Box<Copy>>,
     /// Boxes for reuse.
+    #[expect(
+        clippy::vec_box,
+        reason = "a box moves to `pending` and back; its contents stay where they are"
+    )]
     spare: Vec<Box<Copy>>,
 }
 

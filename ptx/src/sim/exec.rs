@@ -115,7 +115,7 @@ impl Exec<'_, '_> {
             }
             Op::Atomic(rmw) => self.atomic(pc, active, rmw)?,
             Op::Fence { scope } => self.block.check.fence(self.warp.index, active, *scope),
-            Op::FromGeneric { space, d, a } => self.from_generic(pc, active, *space, *d, *a)?,
+            Op::FromGeneric { space, d, a } => self.of_generic(pc, active, *space, *d, *a)?,
             Op::CopyAsync { bytes, to, from, source_bytes, ignore } => {
                 self.copy_async(pc, active, *bytes, to, from, *source_bytes, *ignore)?;
             }
@@ -226,14 +226,7 @@ impl Exec<'_, '_> {
         Ok(Then::Pause(Pause::Exited))
     }
 
-    fn from_generic(
-        &mut self,
-        pc: u32,
-        active: u32,
-        space: Space,
-        d: Slot,
-        a: Slot,
-    ) -> Result<(), Box<Fault>> {
+    fn of_generic(&mut self, pc: u32, active: u32, space: Space, d: Slot, a: Slot) -> Result<(), Box<Fault>> {
         let mut value = *self.warp.files.wide(self.launch.program, a);
         for lane in (0..32).filter(|lane| active >> lane & 1 == 1) {
             let (found, offset) = resolve(value[lane]);

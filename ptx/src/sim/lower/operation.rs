@@ -743,11 +743,11 @@ fn atomic_exists(op: Atomic, ty: Type, space: Space) -> Lowered<()> {
         And | Or | Xor | Exch => matches!(ty, Type::B32 | Type::B64 | Type::U32 | Type::U64 | Type::S32),
         Cas => matches!(ty, Type::B16 | Type::B32 | Type::B64 | Type::U32 | Type::U64 | Type::S32),
         Inc | Dec => ty == Type::U32,
-        Add => match ty {
-            Type::U32 | Type::S32 | Type::U64 | Type::S64 | Type::F32 | Type::F64 => true,
-            Type::F16 | Type::F16x2 | Type::Bf16 | Type::Bf16x2 => true,
-            _ => false,
-        },
+        Add => {
+            let floats =
+                matches!(ty, Type::F16 | Type::F16x2 | Type::Bf16 | Type::Bf16x2 | Type::F32 | Type::F64);
+            floats || matches!(ty, Type::U32 | Type::S32 | Type::U64 | Type::S64)
+        }
         Min | Max => matches!(ty, Type::U32 | Type::S32 | Type::U64 | Type::S64),
     };
     if !exists {

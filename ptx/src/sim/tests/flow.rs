@@ -62,7 +62,7 @@ fn irreducible_flow_works() {
         X: setp.eq.u32 %p2, %r2, 0; @%p2 bra E; sub.u32 %r2, %r2, 1; add.u32 %r1, %r1, 1;
         Y: setp.eq.u32 %p2, %r2, 0; @%p2 bra E; sub.u32 %r2, %r2, 1; add.u32 %r1, %r1, 100; bra X; E:";
     let model = |tid: u32| {
-        let (mut left, mut sum, mut at_x) = (tid + 1, 0, tid % 2 == 0);
+        let (mut left, mut sum, mut at_x) = (tid + 1, 0, tid.is_multiple_of(2));
         while left > 0 {
             sum += if at_x { 1 } else { 100 };
             left -= 1;
