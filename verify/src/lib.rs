@@ -5,7 +5,7 @@
 //! evaluation with error bounds. All of it is bounded by a count of work, never by time, so a verdict is a pure function of
 //! its arguments. It does not know benchmarks or prompts; those are the evaluation's.
 //!
-//! Read `compare.rs` first, then `parser.rs`.
+//! Read `compare.rs` first, then `parser/mod.rs`.
 
 mod ball;
 mod compare;

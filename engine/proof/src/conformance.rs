@@ -53,9 +53,10 @@ pub enum Failure {
 /// Runs a case eagerly and replayed, and compares with the reference.
 ///
 /// The limit on an element's error: twice the largest error of the plain computation (the reference in f32), or
-/// once that of sums cut off as tensor cores do where activations are bf16, plus two units in the last place of an f32 at the tensor's largest magnitude. A bf16 element may be off by its
-/// rounding too: two of its own units in the last place, and twice as many as the plain computation loses
-/// anywhere when it rounds to the declared dtypes. Integers must be equal.
+/// once that of sums cut off as tensor cores do where activations are bf16, plus two units in the last place of an f32
+/// at the tensor's largest magnitude. A bf16 element may be off by its rounding too: two of its own units in the last
+/// place, and twice as many as the plain computation loses anywhere when it rounds to the declared dtypes. Integers
+/// must be equal.
 pub fn check(case: &Case, open: impl Fn() -> Queue) -> Result<(), Failure> {
     let eager = execute(case, open(), false)?;
     let replayed = execute(case, open(), true)?;

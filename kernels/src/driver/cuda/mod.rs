@@ -497,11 +497,12 @@ impl Drop for CudaDriver {
 mod tests {
     use super::*;
 
+    // Says nothing where the library is: there the harness on a GPU takes over.
     #[test]
-    fn without_a_gpu_opening_is_one_clear_error() {
+    fn without_the_library_opening_is_one_clear_error() {
         // SAFETY: only looks whether the library can be loaded.
         if unsafe { sys::is_culib_present() } {
-            return eprintln!("skipped: this machine has CUDA's driver library");
+            return;
         }
         let error = CudaDriver::open(0).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(error.contains("libcuda.so.1") && error.contains("install"), "{error}");

@@ -3,6 +3,7 @@
 //! What the simulated GPU cannot execute is refused here, with the instruction's text, and not when it runs. Read
 //! `operation.rs` for the instructions, `flow.rs` for branches.
 
+mod arithmetic;
 mod flow;
 mod operand;
 mod operation;
