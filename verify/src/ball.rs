@@ -272,3 +272,59 @@ impl<R: Real> Ball<R> {
         self.rounded(self.middle.atan(), self.radius)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A chain of operations on two fractions, in some precision.
+    fn chain<R: Real>(a: &RBig, b: &RBig, steps: &[u8], precision: usize) -> Option<Ball<R>> {
+        let other = Ball::rational(b, precision)?;
+        let mut value: Ball<R> = Ball::rational(a, precision)?;
+        for step in steps {
+            value = match step % 9 {
+                0 => value.add(&other)?,
+                1 => value.multiply(&other)?,
+                2 => value.divide(&other)?,
+                3 => value.sin()?,
+                4 => value.cos()?,
+                5 => value.atan()?,
+                6 => value.multiply(&value)?.add(&other)?.root(2)?,
+                7 => value.sin()?.exp()?,
+                _ => value.multiply(&value)?.add(&Ball::rational(&RBig::ONE, precision)?)?.ln()?,
+            };
+        }
+        Some(value)
+    }
+
+    fn meet<R: Real, S: Real>(a: &Ball<R>, b: &Ball<S>) -> bool {
+        let gap = (a.middle.approximate() - b.middle.approximate()).abs();
+        // Middles are compared in f64, whose own rounding counts.
+        gap <= a.radius + b.radius + 2.0 * f64::EPSILON * b.middle.approximate().abs()
+    }
+
+    proptest! {
+        #[test]
+        fn balls_of_any_precision_meet(
+            a in (-2000i64..2000, 1u64..300),
+            b in (1i64..2000, 1u64..300),
+            steps in prop::collection::vec(any::<u8>(), 0..6),
+        ) {
+            let fraction = |(n, d): (i64, u64)| RBig::from_parts(n.into(), d.into());
+            let (a, b) = (fraction(a), fraction(b));
+            let fine = chain::<Long>(&a, &b, &steps, 512);
+            let long = chain::<Long>(&a, &b, &steps, 160);
+            let short = chain::<f64>(&a, &b, &steps, 53);
+            if let (Some(fine), Some(long)) = (&fine, &long) {
+                prop_assert!(meet(long, fine));
+                prop_assert!(fine.radius <= long.radius);
+            }
+            if let (Some(fine), Some(short)) = (&fine, &short) {
+                prop_assert!(meet(short, fine), "{} ± {}", short.middle, short.radius);
+            }
+            // What f64 can bound, more bits can.
+            prop_assert!(short.is_none() || long.is_some() && fine.is_some());
+        }
+    }
+}
