@@ -8,6 +8,7 @@ mod io;
 mod logprobs;
 mod model;
 mod plot;
+mod selftest;
 mod terminal;
 mod train;
 mod verify;
@@ -46,6 +47,8 @@ enum Command {
     Convert(convert::Args),
     /// Verify a run, checkpoint, model or shards; or describe this machine.
     Doctor(doctor::Args),
+    /// Does this device compute every op as it is defined?
+    Selftest(selftest::Args),
 }
 
 /// A run that a guard stopped: exit code 3.
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Command::Verify(args) => verify::run(args),
         Command::Convert(args) => convert::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Selftest(args) => selftest::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -9,6 +9,8 @@ mod bad_data;
 mod bad_model;
 #[path = "program/command_line.rs"]
 mod command_line;
+#[path = "program/cuda.rs"]
+mod cuda;
 #[path = "program/folder.rs"]
 mod folder;
 #[path = "program/generation.rs"]

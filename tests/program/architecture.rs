@@ -12,6 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "octo",
         &[
             "octo-infer",
+            "octo-libcuda",
             "octo-model",
             "octo-ops",
             "octo-proof",
@@ -32,6 +33,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("octo-model", &["octo-ops", "octo-queue"]),
     ("octo-queue", &["octo-cpu", "octo-kernels", "octo-ops"]),
     ("octo-cpu", &["octo-ops"]),
+    ("octo-libcuda", &["octo-kernels", "octo-ptx"]),
     ("octo-kernels", &["octo-ops", "octo-ptx"]),
     ("octo-ptx", &[]),
     ("octo-ops", &[]),
@@ -45,7 +47,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 const BASE: [&str; 3] = ["octo-durable", "octo-recipe", "octo-text"];
 
 /// The only crates that may lift the ban on unsafe code.
-const MAY_BE_UNSAFE: [&str; 5] = ["octo-cpu", "octo-durable", "octo-kernels", "octo-ptx", "octo-queue"];
+const MAY_BE_UNSAFE: [&str; 6] =
+    ["octo-cpu", "octo-durable", "octo-kernels", "octo-libcuda", "octo-ptx", "octo-queue"];
 
 struct Crate {
     name: String,

@@ -2,12 +2,15 @@
 
 use half::bf16;
 use octo_ops::{Access, BufferId, Case, Cut, DType, HostMemory, Op, Real, Slot, Tensor, View, master};
-use octo_queue::{Queue, QueueError};
+use octo_queue::{OpenError, Queue, QueueError};
 
 /// How a backend failed a case.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
+    /// The device cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// The queue refused the op or the device failed.
     #[error(transparent)]
     Queue(#[from] QueueError),
@@ -57,9 +60,9 @@ pub enum Failure {
 /// at the tensor's largest magnitude. A bf16 element may be off by its rounding too: two of its own units in the last
 /// place, and twice as many as the plain computation loses anywhere when it rounds to the declared dtypes. Integers
 /// must be equal.
-pub fn check(case: &Case, open: impl Fn() -> Queue) -> Result<(), Failure> {
-    let eager = execute(case, open(), false)?;
-    let replayed = execute(case, open(), true)?;
+pub fn check(case: &Case, open: impl Fn() -> Result<Queue, OpenError>) -> Result<(), Failure> {
+    let eager = execute(case, open()?, false)?;
+    let replayed = execute(case, open()?, true)?;
     for (tensor, (a, b)) in eager.iter().zip(&replayed).enumerate() {
         if a != b {
             return Err(Failure::ReplayDiffers { tensor });

@@ -11,8 +11,8 @@ const DEVICES: [(&str, DeviceKind); 2] = [("cpu", DeviceKind::Cpu), ("sim", Devi
 fn main() -> std::process::ExitCode {
     let mut trials = Vec::new();
     for (device, kind) in DEVICES {
-        let queue = move || open(kind, Some(2)).expect("a device");
-        let asked = queue();
+        let queue = move || open(kind, Some(2));
+        let asked = queue().expect("a device");
         for case in Op::all_cases().into_iter().filter(|case| asked.supports(&case.op)) {
             let name = format!("{}/{}/{device}", case.op.name(), case.name);
             trials.push(Trial::test(name, move || Ok(octo_proof::check(&case, queue)?)));

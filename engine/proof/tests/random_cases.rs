@@ -4,7 +4,7 @@
 
 use octo_ops::*;
 use octo_proof::{Failure, check};
-use octo_queue::{DeviceKind, Queue, QueueError, open};
+use octo_queue::{DeviceKind, OpenError, Queue, QueueError, open};
 use proptest::prelude::*;
 
 /// Where an operand lies: elements before it, and elements between its rows.
@@ -157,8 +157,8 @@ fn case(kind: u32, choice: &Choice) -> Case {
     }
 }
 
-fn sim() -> Queue {
-    open(DeviceKind::Sim, Some(1)).expect("the simulated GPU opens")
+fn sim() -> Result<Queue, OpenError> {
+    open(DeviceKind::Sim, Some(1))
 }
 
 proptest! {
@@ -169,7 +169,7 @@ proptest! {
         let case = case(kind, &choice);
         // What breaks the op's own contract never reaches a backend.
         prop_assume!(case.op.check().is_ok());
-        let supported = sim().supports(&case.op);
+        let supported = sim().expect("the simulated GPU opens").supports(&case.op);
         match check(&case, sim) {
             Ok(()) => prop_assert!(supported, "{:?} ran although it is said to be unsupported", case.op),
             Err(Failure::Queue(QueueError::Backend(BackendError::Unsupported { .. }))) => {
