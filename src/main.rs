@@ -1,5 +1,6 @@
 //! The `octo-engine` command: one file a subcommand, no logic of its own.
 
+mod bench;
 mod convert;
 mod data;
 mod doctor;
@@ -49,6 +50,8 @@ enum Command {
     Doctor(doctor::Args),
     /// Does this device compute every op as it is defined?
     Selftest(selftest::Args),
+    /// How fast does this device compute each op, at the shapes of real models?
+    Bench(bench::Args),
 }
 
 /// A run that a guard stopped: exit code 3.
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         Command::Convert(args) => convert::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Selftest(args) => selftest::run(args),
+        Command::Bench(args) => bench::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -60,3 +60,52 @@ fn memory_that_runs_out_is_named() {
     let (ok, out, _) = selftest(&lib, "random_fill/bf16/5000", &[("OCTO_LIBCUDA_MEMORY", "1000")]);
     assert!(!ok && out.contains("no memory for 10000 bytes"), "{out}");
 }
+
+#[test]
+fn every_op_is_timed_through_the_driver_library() {
+    let folder = Folder::new();
+    let lib = library(&folder);
+    let mut command = folder.command([
+        "bench",
+        "--device",
+        "cuda",
+        "--model",
+        "tiny",
+        "--output",
+        "bench.jsonl",
+        "rms_norm",
+    ]);
+    assert!(command.env("LD_LIBRARY_PATH", lib).output().unwrap().status.success());
+    let lines = folder.lines("bench.jsonl");
+    assert_eq!(lines.len(), 4);
+    for line in lines {
+        assert!(line["case"].as_str().unwrap().starts_with("rms_norm/tiny/"));
+        let samples: Vec<f64> =
+            line["microseconds"].as_array().unwrap().iter().map(|n| n.as_f64().unwrap()).collect();
+        assert!(samples.len() == 7 && samples.is_sorted() && samples[0] > 0.0, "{samples:?}");
+        assert!(line["bytes"].as_u64().unwrap() > 0);
+    }
+}
+
+#[test]
+fn the_bundles_script_does_each_part_once() {
+    let folder = Folder::new();
+    let lib = library(&folder);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("xtask/src/bundle/run.sh");
+    folder.put("bundle/run.sh", std::fs::read(script).unwrap());
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_octo-engine"), folder.path("bundle/octo-engine")).unwrap();
+    let run = |args: &[&str]| {
+        let mut command = Command::new("bash");
+        command.arg(folder.path("bundle/run.sh")).args(args).current_dir(folder.path(""));
+        let output = command.env("LD_LIBRARY_PATH", &lib).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, out) = run(&["doctor", "--budget", "60", "results"]);
+    assert!(code == Some(0) && out.contains("cuda: simulated A100 (sm_80)"), "{out}");
+    let (code, out) = run(&["doctor", "results"]);
+    assert_eq!((code, out.as_str()), (Some(0), "== doctor: done before\n"));
+    let (code, out) = run(&["selftest", "--budget", "5", "results"]);
+    assert!(code == Some(0) && out.contains("no time left"), "{out}");
+    assert_eq!(run(&["doctor", "results", "elsewhere"]).0, Some(2));
+    assert_eq!(run(&[]).0, Some(2));
+}

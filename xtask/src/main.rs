@@ -1,5 +1,6 @@
 //! `cargo xtask TASK`: what is done to this repository by hand or by CI, and is no part of the program.
 
+mod bundle;
 mod long;
 mod ptx;
 
@@ -16,6 +17,8 @@ struct Cli {
 enum Task {
     /// Compile kernels/cuda to the PTX that is committed, or check that it is up to date.
     Ptx(ptx::Options),
+    /// Make a folder that measures any machine with an NVIDIA GPU.
+    GpuBundle(bundle::Options),
     /// Run the suites that are too long for CI and write their log.
     Long(long::Options),
 }
@@ -23,6 +26,7 @@ enum Task {
 fn main() -> anyhow::Result<()> {
     match Cli::parse().task {
         Task::Ptx(options) => ptx::run(&options),
+        Task::GpuBundle(options) => bundle::run(&options),
         Task::Long(options) => long::run(&options),
     }
 }

@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# Asks a machine with an NVIDIA GPU what we want to know of it.
+#
+#   ./run.sh [first|all|PART…] [--budget SECONDS] OUT
+#
+# Parts, the most telling first: doctor (driver, device), selftest (does every kernel compute what it should?), atlas (sums
+# of tensor cores, approximations, ceilings of the card; needs nvcc), bench-8b, bench-1b (every kernel at real shapes).
+# `first` is doctor, selftest, atlas and bench-8b in under four minutes. A part is a process of its own, bounded in time; one
+# that is done is not done again by a next call with the same OUT. OUT gets at most seven files.
+set -uo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+
+all=(doctor selftest atlas bench-8b bench-1b)
+parts=() budget=3600 out=
+while [ $# -gt 0 ]; do
+    case $1 in
+        first) parts+=(doctor selftest atlas bench-8b); budget=240 ;;
+        all) parts+=("${all[@]}") ;;
+        --budget) budget=${2:?--budget takes seconds}; shift ;;
+        doctor | selftest | atlas | bench-8b | bench-1b) parts+=("$1") ;;
+        -*) echo "no option $1; see the head of $0" >&2; exit 2 ;;
+        *)
+            if [ -n "$out" ]; then
+                echo "neither a part nor the one folder for results: $1; parts are ${all[*]}" >&2
+                exit 2
+            fi
+            out=$1 ;;
+    esac
+    shift
+done
+if [ -z "$out" ]; then
+    echo "usage: $0 [first|all|PART…] [--budget SECONDS] OUT; parts are ${all[*]}" >&2
+    exit 2
+fi
+[ ${#parts[@]} -gt 0 ] || parts=("${all[@]}")
+mkdir -p "$out" || exit 1
+out=$(cd "$out" && pwd)
+log=$out/log.txt
+
+# Runs a part's command within what is left of the time; its output goes to the log and the screen.
+bounded() {
+    local left=$((budget - SECONDS))
+    timeout --kill-after=5 "$left" "$@" 2>&1 | tee -a "$log"
+    return "${PIPESTATUS[0]}"
+}
+
+engine() {
+    bounded "$here/octo-engine" "$@"
+}
+
+part() {
+    case $1 in
+        doctor)
+            bounded nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.mem,power.draw,temperature.gpu --format=csv
+            engine doctor
+            ;;
+        selftest) engine selftest --device cuda --budget $(((budget - SECONDS) / 2)) --output "$out/selftest.jsonl" ;;
+        atlas)
+            if ! command -v nvcc > /dev/null; then
+                echo "no nvcc here: the atlas is left out" | tee -a "$log"
+                return 1
+            fi
+            local build
+            build=$(mktemp -d) || return 1
+            bounded nvcc -O3 -std=c++17 -gencode=arch=compute_90a,code=sm_90a -gencode=arch=compute_80,code=sm_80 \
+                -o "$build/atlas" "$here/atlas.cu" && bounded "$build/atlas" "$out"
+            local outcome=$?
+            rm -r "$build"
+            return $outcome
+            ;;
+        bench-*) engine bench --device cuda --model "${1#bench-}" --budget $((budget - SECONDS - 5)) --output "$out/$1.jsonl" ;;
+    esac
+}
+
+failed=0
+for name in "${parts[@]}"; do
+    if grep -qx "== $name: done" "$log" 2> /dev/null; then
+        echo "== $name: done before"
+        continue
+    fi
+    if [ $((budget - SECONDS)) -lt 10 ]; then
+        echo "== $name: no time left" | tee -a "$log"
+        continue
+    fi
+    echo "== $name: begun" | tee -a "$log"
+    if part "$name"; then
+        echo "== $name: done" | tee -a "$log"
+    else
+        echo "== $name: FAILED after $SECONDS s" | tee -a "$log"
+        failed=1
+    fi
+done
+exit $failed
