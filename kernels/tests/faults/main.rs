@@ -6,6 +6,7 @@
 
 mod barriers;
 mod bounds;
+mod clean;
 mod copies;
 #[path = "../gemm/device.rs"]
 mod device;
