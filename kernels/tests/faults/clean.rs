@@ -21,7 +21,7 @@ struct Apart;
 
 impl Addresses for Apart {
     fn address(&self, view: &View) -> u64 {
-        (u64::from(view.buffer.0) + 1 << 40) + view.offset
+        ((u64::from(view.buffer.0) + 1) << 40) + view.offset
     }
 }
 
