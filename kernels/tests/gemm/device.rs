@@ -3,13 +3,15 @@
 use octo_kernels::{Addresses, Launch};
 use octo_ops::{BufferId, DType, View};
 use octo_ptx::sim::{Config, Fault, Gpu, Grid, KernelId, Report};
-use octo_ptx::{parse, shipped::SM_80};
+use octo_ptx::{Kernel, parse, shipped::SM_80};
 use std::collections::BTreeMap;
 
 pub struct Device {
     gpu: Gpu,
     buffers: Vec<u64>,
     kernels: BTreeMap<String, KernelId>,
+    /// Changes every kernel that is launched, before it is loaded.
+    change: fn(&mut Kernel),
 }
 
 impl Addresses for Device {
@@ -20,8 +22,13 @@ impl Addresses for Device {
 
 impl Device {
     pub fn new(seed: u64) -> Device {
+        Device::with(seed, |_| {})
+    }
+
+    /// A device whose kernels are changed as they are loaded.
+    pub fn with(seed: u64, change: fn(&mut Kernel)) -> Device {
         let gpu = Gpu::new(Config { seed, ..Config::default() });
-        Device { gpu, buffers: Vec::new(), kernels: BTreeMap::new() }
+        Device { gpu, buffers: Vec::new(), kernels: BTreeMap::new(), change }
     }
 
     /// A matrix in a buffer that ends with its last element; nothing is written yet.
@@ -38,6 +45,7 @@ impl Device {
             let bytes: Vec<u8> = (0..view.row_elements() as u32)
                 .flat_map(|column| match view.dtype {
                     DType::Bf16 => half::bf16::from_f32(value(row, column)).to_le_bytes().to_vec(),
+                    DType::I16 => (value(row, column) as i16).to_le_bytes().to_vec(),
                     _ => value(row, column).to_le_bytes().to_vec(),
                 })
                 .collect();
@@ -48,27 +56,35 @@ impl Device {
 
     /// The rows, as f32 bits. Panics where nothing was written.
     pub fn read(&mut self, view: &View) -> Vec<Vec<f32>> {
+        self.try_read(view).unwrap()
+    }
+
+    pub fn try_read(&mut self, view: &View) -> Result<Vec<Vec<f32>>, Fault> {
         let width = view.dtype.bytes() as usize;
         let mut rows = Vec::new();
         for row in 0..view.rows() as u32 {
             let mut bytes = vec![0; view.row_elements() * width];
             let at = self.address(&view.slice_rows(row, 1));
-            self.gpu.read(at, &mut bytes).unwrap();
+            self.gpu.read(at, &mut bytes)?;
             let value = |b: &[u8]| match width {
                 2 => half::bf16::from_le_bytes([b[0], b[1]]).to_f32(),
                 _ => f32::from_le_bytes([b[0], b[1], b[2], b[3]]),
             };
             rows.push(bytes.chunks_exact(width).map(value).collect());
         }
-        rows
+        Ok(rows)
     }
 
     pub fn launch(&mut self, launch: &Launch) -> Result<Report, Box<Fault>> {
         let kernel = match self.kernels.get(&launch.entry) {
             Some(&kernel) => kernel,
             None => {
-                let shipped = SM_80.iter().find(|shipped| shipped.name == launch.entry).unwrap();
-                let module = self.gpu.load(parse(shipped.text).unwrap()).unwrap();
+                // A module has the name of its only entry, or what its entries' names begin with.
+                let shipped = SM_80.iter().find(|shipped| launch.entry.starts_with(shipped.name)).unwrap();
+                let mut module = parse(shipped.text).unwrap();
+                module.kernels.retain(|kernel| kernel.name == launch.entry);
+                module.kernels.iter_mut().for_each(self.change);
+                let module = self.gpu.load(module).unwrap();
                 let kernel = self.gpu.kernel(module, &launch.entry).unwrap();
                 self.kernels.insert(launch.entry.clone(), kernel);
                 kernel

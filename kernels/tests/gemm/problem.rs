@@ -75,8 +75,16 @@ pub fn only(row: &Row) -> Tuning {
     tuning
 }
 
-/// Runs the row on operands of the shape. `flag` asks for gate_up, or for accumulation.
-pub fn run(device: &mut Device, row: &Row, s: Shape, values: &Values, flag: bool) -> Outcome {
+/// A product ready to run: its operands lie on the device.
+pub struct Product {
+    pub launch: Launch,
+    pub out: View,
+    /// Gate and up.
+    pub second: Option<View>,
+}
+
+/// Puts operands of the shape on the device. `flag` asks for gate_up, or for accumulation.
+pub fn prepare(device: &mut Device, row: &Row, s: Shape, values: &Values, flag: bool) -> Product {
     let Shape { m, n, k, .. } = s;
     let input =
         |device: &mut Device, name: &str, [rows, columns]: [u32; 2], value: &dyn Fn(u32, u32) -> f32| {
@@ -136,7 +144,15 @@ pub fn run(device: &mut Device, row: &Row, s: Shape, values: &Values, flag: bool
         }
     };
     let [launch] = launches.as_slice() else { panic!("{} launches", launches.len()) };
-    let report = device.launch(launch).unwrap_or_else(|fault| panic!("{} {s:?}: {fault}", row.entry));
+    Product { launch: launch.clone(), out, second }
+}
+
+/// Runs the row on operands of the shape, and watches the gaps between rows.
+pub fn run(device: &mut Device, row: &Row, s: Shape, values: &Values, flag: bool) -> Outcome {
+    let Product { launch, out, second } = prepare(device, row, s, values, flag);
+    let Shape { m, .. } = s;
+    let extra = move |i, j| (values.extra)(values.first_row + i, j);
+    let report = device.launch(&launch).unwrap_or_else(|fault| panic!("{} {s:?}: {fault}", row.entry));
     for view in [Some(out), second].into_iter().flatten().filter(|_| (1..WATCHED).contains(&s.out_gap)) {
         let offset = view.offset + view.row_elements() as u64 * view.dtype.bytes();
         let gap = View::new(view.buffer, offset, view.dtype, &[m, s.out_gap])

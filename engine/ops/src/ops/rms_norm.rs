@@ -52,8 +52,10 @@ impl Spec for RmsNorm {
         let mut cases = Vec::new();
         for mix in Mix::F32.into_iter().chain([Mix::BF16, Mix::of(DType::Bf16, DType::F32)]) {
             for tokens in TOKENS {
-                // The last two are wider than what one warp and one block can hold at once.
-                for (hidden, hard) in [(24, false), (129, true), (1024, false), (8200, true)] {
+                // From 1024 on: the most that one warp holds at once, then what a block holds in parts of two sizes, by
+                // eights or not, and more than it holds.
+                let widths = [24, 129, 1024, 1027, 2048, 5000, 8200];
+                for (hidden, hard) in widths.map(|hidden| (hidden, matches!(hidden, 129 | 2048 | 8200))) {
                     if hidden > 1000 && (tokens != 7 || mix.activation == DType::F32) {
                         continue;
                     }

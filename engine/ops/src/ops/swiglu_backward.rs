@@ -41,6 +41,13 @@ impl Spec for SwigluBackward {
                     };
                     cases.push(c.finish(format!("{dtype}/{tokens}x{ffn}"), op));
                 }
+                // Rows that do not begin at multiples of 16 bytes.
+                let mut c = CaseBuilder::new();
+                let op = SwigluBackward {
+                    dproduct: c.normal(dtype, &[tokens, 41], 1.0).slice_columns(1, 40),
+                    gate_up: c.normal(dtype, &[tokens, 80], 3.0),
+                };
+                cases.push(c.finish(format!("{dtype}/{tokens}x40-gaps"), op));
             }
         }
         cases

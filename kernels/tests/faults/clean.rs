@@ -1,0 +1,73 @@
+//! The other side: kernels as they ship give no alarm. Conformance (`octo-proof`) runs its whole grid on the simulated
+//! GPU; here stands that it does so with every check on, and which kernels that leaves out: they run here.
+
+use crate::device::Device;
+use crate::on::product_apart;
+use octo_kernels::driver::SimConfig;
+use octo_kernels::tuning::{Capability, Tuning, rows};
+use octo_kernels::{Addresses, Launch, adamw, gemm, random_fill, rms_norm, swiglu};
+use octo_ops::{DType, Op, View};
+use octo_ptx::{parse, shipped::SM_80};
+use std::collections::BTreeSet;
+
+#[test]
+fn conformance_on_the_simulated_gpu_has_every_check_on() {
+    // What `octo_queue::open` opens.
+    assert!(SimConfig::new(Some(2)).gpu.checks);
+}
+
+/// Buffers far apart, as aligned as a driver's.
+struct Apart;
+
+impl Addresses for Apart {
+    fn address(&self, view: &View) -> u64 {
+        ((u64::from(view.buffer.0) + 1) << 40) + view.offset
+    }
+}
+
+/// What the backend launches for an op; nothing where it has no kernel for it or its types.
+fn launches(op: &Op) -> Vec<Launch> {
+    let tuning = Tuning::new(Capability::A100);
+    match op {
+        Op::LinearResidual(op) => gemm::linear_residual(op, &Apart, &tuning).unwrap_or_default(),
+        Op::GateUpSwiglu(op) => gemm::gate_up_swiglu(op, &Apart, &tuning).unwrap_or_default(),
+        Op::LinearBackwardInput(op) => gemm::linear_backward_input(op, &Apart, &tuning).unwrap_or_default(),
+        Op::LinearBackwardWeight(op) => gemm::linear_backward_weight(op, &Apart, &tuning).unwrap_or_default(),
+        Op::RmsNorm(op) => rms_norm::rms_norm(op, &Apart).unwrap_or_default(),
+        Op::SwigluBackward(op) => swiglu::swiglu_backward(op, &Apart).unwrap_or_default(),
+        Op::AdamW(op) => adamw::adamw(op, &Apart).unwrap_or_default(),
+        Op::RandomFill(op) => random_fill::random_fill(op, &Apart).unwrap_or_default(),
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn every_shipped_kernel_runs_without_alarm_in_conformance_or_here() {
+    let mut run: BTreeSet<String> =
+        Op::all_cases().iter().flat_map(|case| launches(&case.op)).map(|launch| launch.entry).collect();
+    // Rows of the tuning table that no case of conformance is large enough for, on ragged shapes.
+    for row in rows() {
+        let (m, n, k) = (row.tile.m + 3, (row.tile.n + 24).next_multiple_of(16), 2 * row.tile.k + 8);
+        let mut device = Device::new(1);
+        let (launch, _) = product_apart(&mut device, &row.entry, [m, n, k], 8);
+        device.launch(&launch).unwrap_or_else(|fault| panic!("{fault}"));
+        run.insert(launch.entry);
+    }
+    // The half of an op that only a library's product needs; rows off 16 bytes too.
+    for gap in [0, 1] {
+        let mut device = Device::new(1);
+        let gate_up = device.matrix("gate_up", DType::Bf16, [5, 528], 528 + gap);
+        device.write(&gate_up, crate::on::some);
+        let product = device.matrix("product", DType::Bf16, [5, 264], 264 + gap);
+        let [launch] = swiglu::swiglu(&gate_up, &product, &device).unwrap().try_into().unwrap();
+        device.launch(&launch).unwrap_or_else(|fault| panic!("{fault}"));
+        assert_eq!(device.read(&product).len(), 5);
+        run.insert(launch.entry);
+    }
+    let shipped: BTreeSet<String> = SM_80
+        .iter()
+        .flat_map(|module| parse(module.text).unwrap().kernels)
+        .map(|kernel| kernel.name)
+        .collect();
+    assert_eq!(shipped.difference(&run).collect::<Vec<_>>(), Vec::<&String>::new());
+}
