@@ -200,7 +200,7 @@ fn a_shape_of_mma_that_is_not_simulated_is_refused_when_it_is_loaded() {
 fn ldmatrix_hands_out_rows_or_columns_of_each_matrix() {
     // Four matrices of 8 × 8; element (i, j) of matrix m is 64m + 8i + j.
     let element = |m: usize, i: usize, j: usize| (64 * m + 8 * i + j) as u32;
-    let input = (0..128usize).map(|word| (2 * word as u32 + 1) << 16 | 2 * word as u32);
+    let input = (0..128usize).map(|word| ((2 * word as u32 + 1) << 16) | (2 * word as u32));
     for (count, suffix) in [(1usize, "x1"), (2, "x2"), (4, "x4")] {
         for transpose in [false, true] {
             let trans = if transpose { ".trans" } else { "" };
