@@ -1,11 +1,14 @@
 //! Whole kernels, written as PTX, on the simulated GPU.
 
 mod alu;
+mod convert;
 mod faults;
 mod flow;
 mod memory;
+mod special;
 mod sync;
 mod tensor;
+mod wide;
 
 use super::{Config, Fault, Gpu, Grid, Report};
 use crate::parse;

@@ -194,3 +194,59 @@ fn blocks_that_wait_for_each_other_need_to_be_resident() {
     assert!(matches!(fault, Fault::NotResident { resident: 2, blocks: 6, waiting: 4, .. }), "{fault}");
     Run { cooperative: true, ..run }.launch(body).unwrap_or_else(|fault| panic!("{fault}"));
 }
+
+#[test]
+fn parted_lanes_exchange_among_themselves_in_every_mode() {
+    // Even lanes go one way and odd ones another; each half shuffles, votes, matches and adds with its own mask, at its own
+    // instruction, and they meet again.
+    let way = |mask: u32, step: u32| {
+        format!(
+            "shfl.sync.bfly.b32 %r1, %r0, 2, 31, {mask}; shfl.sync.up.b32 %r2|%p1, %r0, {step}, 0, {mask};
+             shfl.sync.down.b32 %r3|%p2, %r0, {step}, 31, {mask}; shfl.sync.idx.b32 %r4, %r0, %r0, 31, {mask};
+             setp.lt.u32 %p3, %r0, 9; vote.sync.ballot.b32 %r5, %p3, {mask}; vote.sync.all.pred %p4, %p3, {mask};
+             vote.sync.any.pred %p5, %p3, {mask}; redux.sync.add.s32 %r6, %r0, {mask}; shr.u32 %r20, %r0, 3;
+             match.any.sync.b32 %r7, %r20, {mask}; activemask.b32 %r8; selp.u32 %r9, 1, 0, %p5; @%p4 add.u32 %r9, %r9, 8;"
+        )
+    };
+    let (even, odd) = (0x5555_5555u32, 0xaaaa_aaaau32);
+    let body = format!(
+        "and.b32 %r20, %r0, 1; setp.eq.u32 %p10, %r20, 1; @%p10 bra ODD;\n{}\nbra.uni END;\nODD: {}\nEND: activemask.b32 %r10;
+         mul.wide.u32 %rd4, %r0, 36; add.s64 %rd5, %rd0, %rd4; st.global.u32 [%rd5], %r1; st.global.u32 [%rd5+4], %r2;
+         st.global.u32 [%rd5+8], %r3; st.global.u32 [%rd5+12], %r4; st.global.u32 [%rd5+16], %r5;
+         st.global.u32 [%rd5+20], %r6; st.global.u32 [%rd5+24], %r7; st.global.u32 [%rd5+28], %r8;
+         st.global.u32 [%rd5+32], %r9; st.global.u32 [%rd5+36], %r10;",
+        way(even, 2),
+        way(odd, 4)
+    );
+    let words = Run { out: 320, ..Run::default() }.words(&body, 320);
+    for (lane, got) in words.chunks_exact(10).enumerate() {
+        let (lane, mask, step) =
+            (lane as u32, if lane % 2 == 0 { even } else { odd }, if lane % 2 == 0 { 2 } else { 4 });
+        let sum: u32 = (0..32).filter(|other| mask >> other & 1 == 1).sum();
+        let wanted = [
+            lane ^ 2,
+            if lane >= step { lane - step } else { lane },
+            if lane + step < 32 { lane + step } else { lane },
+            lane,
+            mask & 0x1ff,
+            sum,
+            mask & 0xff << (lane / 8 * 8),
+            mask,
+            1,
+            !0,
+        ];
+        assert_eq!(got, wanted, "lane {lane}");
+    }
+}
+
+#[test]
+fn a_loop_that_lanes_leave_votes_among_those_that_stay() {
+    // Turn i has the lanes from i on: their mask is kept by ballot before they part.
+    let body = "mov.u32 %r2, 0; mov.u32 %r1, 0; mov.u32 %r3, -1;
+        L: setp.lt.u32 %p1, %r2, %r0; vote.sync.ballot.b32 %r4, %p1, %r3; @!%p1 bra E; mov.u32 %r3, %r4;
+        popc.b32 %r5, %r3; add.u32 %r1, %r1, %r5; shfl.sync.idx.b32 %r6, %r2, 31, 31, %r3; setp.ne.u32 %p2, %r6, %r2; @%p2 trap;
+        add.u32 %r2, %r2, 1; bra L; E: bar.warp.sync -1;";
+    // In turn i, lanes i + 1 to 31 stay: 31 − i of them.
+    let expected: Vec<u32> = (0..32).map(|t| (0..t).map(|i| 31 - i).sum()).collect();
+    assert_eq!(warp(body), expected);
+}
