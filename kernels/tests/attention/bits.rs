@@ -1,7 +1,7 @@
 //! What may not change a bit: the rows beside a row, where keys lie, the tile, the order in which blocks and warps run.
 
 use crate::device::Device;
-use crate::problem::{Bits, Heads, Queries, one, packed, paged, tuning, whole};
+use crate::problem::{Bits, Heads, Queries, one, packed, packed_apart, paged, tuning, whole};
 use octo_kernels::tuning::attention_rows;
 
 const HEADS: [Heads; 4] = [[4, 2, 64], [3, 1, 128], [2, 1, 80], [1, 1, 192]];
@@ -81,5 +81,15 @@ fn the_order_of_blocks_and_warps_changes_nothing() {
             paged(&mut Device::new(seed), &tuning(Some(&row.entry)), heads, &[one(1, 130), whole(2, 70)]).0
         };
         assert!(of(1) == of(2), "{}", row.entry);
+    }
+}
+
+/// Row times stride leaves 32 bits.
+#[test]
+fn rows_further_apart_than_four_gibibytes() {
+    for heads in HEADS {
+        let asked = [whole(1, 2), whole(2, 3)];
+        let (bits, _) = packed_apart(&mut Device::new(1), &tuning(None), heads, &asked, (1 << 31) - 64);
+        assert_eq!(bits, in_rows(heads, &asked), "{heads:?}");
     }
 }

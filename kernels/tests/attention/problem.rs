@@ -76,6 +76,8 @@ struct Problem<'a> {
     device: &'a mut Device,
     asked: &'a [Queries],
     heads: Heads,
+    /// Elements after each row of queries, keys, values and outputs.
+    gap: u32,
 }
 
 impl Problem<'_> {
@@ -83,12 +85,12 @@ impl Problem<'_> {
         rows(self.asked).len() as u32
     }
 
-    fn output(&mut self, name: &str, dtype: DType, columns: u32) -> View {
-        self.device.matrix(name, dtype, [self.tokens(), columns], columns)
+    fn output(&mut self, name: &str, columns: u32) -> View {
+        self.device.matrix(name, DType::Bf16, [self.tokens(), columns], columns + self.gap)
     }
 
     fn operand(&mut self, name: &str, operand: u32, heads: u32) -> View {
-        let view = self.output(name, DType::Bf16, heads * self.heads[2]);
+        let view = self.output(name, heads * self.heads[2]);
         let rows = rows(self.asked);
         self.device.write(&view, |row, column| {
             let (document, position) = rows[row as usize];
@@ -125,8 +127,8 @@ impl Problem<'_> {
             },
             positions: table.map(|[positions, _]| positions),
             page_table: table.map(|[_, pages]| pages),
-            out: self.output("out", DType::Bf16, heads * head_dim),
-            lse: self.output("lse", DType::F32, heads),
+            out: self.output("out", heads * head_dim),
+            lse: self.device.matrix("lse", DType::F32, [rows(self.asked).len() as u32, heads], heads),
             head_dim,
             scale: 1.0 / (head_dim as f32).sqrt(),
         };
@@ -169,8 +171,19 @@ impl PageTable {
 
 /// Packed rows: every document from its first token.
 pub fn packed(device: &mut Device, tuning: &Tuning, heads: Heads, asked: &[Queries]) -> (Bits, Report) {
+    packed_apart(device, tuning, heads, asked, 0)
+}
+
+/// As [`packed`], with a gap of so many elements after each row.
+pub fn packed_apart(
+    device: &mut Device,
+    tuning: &Tuning,
+    heads: Heads,
+    asked: &[Queries],
+    gap: u32,
+) -> (Bits, Report) {
     assert!(asked.iter().all(|q| q.first == 0));
-    let mut problem = Problem { device, asked, heads };
+    let mut problem = Problem { device, asked, heads, gap };
     let (k, v) = (problem.operand("k", 1, heads[1]), problem.operand("v", 2, heads[1]));
     problem.run(tuning, k, v, None)
 }
@@ -178,7 +191,7 @@ pub fn packed(device: &mut Device, tuning: &Tuning, heads: Heads, asked: &[Queri
 /// Keys and values in pages. A document may be asked from several places at once: they share its pages.
 pub fn paged(device: &mut Device, tuning: &Tuning, heads: Heads, asked: &[Queries]) -> (Bits, Report) {
     let table = PageTable::of(asked);
-    let mut problem = Problem { device, asked, heads };
+    let mut problem = Problem { device, asked, heads, gap: 0 };
     let (k, v) = (problem.pages("k", 1, &table), problem.pages("v", 2, &table));
     let positions: Vec<f32> = rows(asked).iter().map(|&(_, position)| position as f32).collect();
     let positions = indices(problem.device, "positions", [positions.len() as u32, 1], &positions);
