@@ -1,5 +1,6 @@
 //! A launch as data: what a launcher makes of an op, and what a driver executes.
 
+use crate::tuning::TuningError;
 use octo_ops::{DType, View};
 
 /// One kernel launch. The kernel takes one parameter: a `#[repr(C)]` struct as `const __grid_constant__`.
@@ -88,6 +89,34 @@ pub enum LaunchError {
         /// The view.
         view: View,
     },
+    /// Rows of an operand do not begin at multiples of 16 bytes.
+    #[error(
+        "{op}: rows of `{operand}` ({view:?}) do not all begin at multiples of 16 bytes; give it a row stride that is a \
+         multiple of 8 elements"
+    )]
+    Unaligned {
+        /// Op name.
+        op: &'static str,
+        /// Operand name.
+        operand: &'static str,
+        /// The view.
+        view: View,
+    },
+    /// A constant of the op is not one the kernel takes.
+    #[error("{op}: `{constant}` is {got}, the kernel takes {want}")]
+    Constant {
+        /// Op name.
+        op: &'static str,
+        /// Name of the constant.
+        constant: &'static str,
+        /// Its value.
+        got: f32,
+        /// Values it takes.
+        want: &'static str,
+    },
+    /// No kernel for the device.
+    #[error(transparent)]
+    Tuning(TuningError),
     /// More blocks than a launch can have.
     #[error("{op}: {blocks} blocks are more than one launch has ({most}); split the op by rows")]
     TooLarge {

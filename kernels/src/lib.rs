@@ -7,6 +7,7 @@
 //! Read `launch.rs` first, then one launcher beside its kernel.
 
 pub mod adamw;
+pub mod attention;
 mod backend;
 pub mod driver;
 mod flat;

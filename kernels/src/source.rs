@@ -4,7 +4,7 @@
 //! line with the sources as they lie in the repository, so that PTX older than its source is found without a compiler.
 //! Nothing here runs when the program does.
 
-use crate::tuning::rows;
+use crate::tuning::{attention_rows, rows};
 use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::path::{Path, PathBuf};
@@ -72,18 +72,18 @@ pub fn units(folder: &Path) -> Result<Vec<Unit>, SourceError> {
         }
     }
     let mut units = Vec::new();
-    for row in rows() {
-        if !stems.contains(row.source) {
-            return Err(SourceError::NoSource {
-                source_stem: row.source.into(),
-                folder: folder.to_path_buf(),
-            });
+    let products = rows().iter().map(|row| (&row.entry, row.source, &row.defines));
+    let attention = attention_rows().iter().map(|row| (&row.entry, row.source, &row.defines));
+    let mut varied = BTreeSet::new();
+    for (entry, source, defines) in products.chain(attention) {
+        if !stems.contains(source) {
+            return Err(SourceError::NoSource { source_stem: source.into(), folder: folder.to_path_buf() });
         }
-        let (name, source, defines) = (row.entry.clone(), row.source.into(), row.defines.clone());
-        units.push(Unit { name, source, defines });
+        varied.insert(source);
+        units.push(Unit { name: entry.clone(), source: source.into(), defines: defines.clone() });
     }
     for stem in stems {
-        if !rows().iter().any(|row| row.source == stem) {
+        if !varied.contains(stem.as_str()) {
             units.push(Unit { name: stem.clone(), source: stem, defines: Vec::new() });
         }
     }

@@ -4,15 +4,15 @@
 //! entry, and [`Tuning::row`] says which row serves an op of which shape on which device. Kernels without variants
 //! (one entry a source, no defines) do not stand here.
 //!
-//! What a tile means is said in `cuda/include/gemm_tile.cuh`. Which row is fastest is decided by measuring; no row may
+//! What a tile means is said in `cuda/include/gemm_tile.cuh` and `attention_tile.cuh`. Which row is fastest is decided by measuring; no row may
 //! decide what is computed, and [`Row::bits`] says which rows give the same bits.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-/// One compiled variant of a kernel.
+/// One compiled variant of a kernel, of a matrix product unless said otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct Row<T = Tile> {
     /// Name of the op it serves, as in `octo_ops`.
     pub op: &'static str,
     /// PTX target.
@@ -24,7 +24,7 @@ pub struct Row {
     /// Preprocessor definitions, name and value.
     pub defines: Vec<(&'static str, String)>,
     /// Shape of a block's work.
-    pub tile: Tile,
+    pub tile: T,
     /// Order of the sums: rows of an op with equal `bits` give equal results, bit for bit.
     pub bits: &'static str,
     /// Why there is such a row.
@@ -62,6 +62,34 @@ impl Tile {
     /// Blocks that cover an `m` × `n` output.
     pub const fn blocks(&self, m: u32, n: u32) -> u64 {
         m.div_ceil(self.m) as u64 * n.div_ceil(self.n) as u64
+    }
+}
+
+/// A block's tile of attention. A row is a query of one head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttentionTile {
+    /// Elements of a head as they are computed; a narrower head is filled up with zeros.
+    pub head_dim: u32,
+    /// Rows, sixteen a warp.
+    pub rows: u32,
+    /// Keys, or values, of one of the four stages in shared memory.
+    pub stage_keys: u32,
+    /// Blocks that share a multiprocessor, for `__launch_bounds__`.
+    pub resident: u32,
+}
+
+impl AttentionTile {
+    /// Stages in shared memory.
+    const STAGES: u32 = 4;
+
+    /// Threads of a block.
+    pub const fn threads(&self) -> u32 {
+        2 * self.rows
+    }
+
+    /// Dynamic shared memory of a block in bytes: the queries and every stage in bf16.
+    pub const fn shared_bytes(&self) -> u32 {
+        2 * (self.rows + AttentionTile::STAGES * self.stage_keys) * self.head_dim
     }
 }
 
@@ -114,6 +142,14 @@ pub enum TuningError {
         /// Bytes there are.
         available: u32,
     },
+    /// Heads are wider than a kernel takes.
+    #[error("attention: heads of {head_dim} elements are wider than the kernel takes ({most})")]
+    HeadTooWide {
+        /// Elements of a head.
+        head_dim: u32,
+        /// Elements there may be.
+        most: u32,
+    },
 }
 
 /// The table and what the user has fixed in it: a pure function from op and shape to a row.
@@ -121,12 +157,13 @@ pub enum TuningError {
 pub struct Tuning {
     capability: Capability,
     fixed: BTreeMap<String, &'static Row>,
+    fixed_attention: Option<&'static Row<AttentionTile>>,
 }
 
 impl Tuning {
     /// Dispatch for a device.
     pub fn new(capability: Capability) -> Tuning {
-        Tuning { capability, fixed: BTreeMap::new() }
+        Tuning { capability, fixed: BTreeMap::new(), fixed_attention: None }
     }
 
     /// From now on every shape of `op` runs on the row with this entry (`--kernel op=entry`).
@@ -134,17 +171,21 @@ impl Tuning {
     /// # Errors
     /// [`TuningError::UnknownRow`] and [`TuningError::TooLarge`].
     pub fn fix(&mut self, op: &str, entry: &str) -> Result<(), TuningError> {
-        let of_op = || rows().iter().filter(|row| row.op == op);
-        let row = of_op().find(|row| row.entry == entry).ok_or_else(|| TuningError::UnknownRow {
-            op: op.into(),
-            entry: entry.into(),
-            known: of_op().map(|row| row.entry.clone()).collect(),
-        })?;
-        let (needed, available) = (row.tile.shared_bytes(), self.capability.shared_bytes);
-        if needed > available {
-            return Err(TuningError::TooLarge { entry: entry.into(), needed, available });
+        let fits = |entry: &str, needed: u32| match self.capability.shared_bytes {
+            available if needed > available => {
+                Err(TuningError::TooLarge { entry: entry.into(), needed, available })
+            }
+            _ => Ok(()),
+        };
+        if attention_rows().iter().any(|row| row.op == op) {
+            let row = named(attention_rows(), op, entry)?;
+            fits(entry, row.tile.shared_bytes())?;
+            self.fixed_attention = Some(row);
+        } else {
+            let row = named(rows(), op, entry)?;
+            fits(entry, row.tile.shared_bytes())?;
+            self.fixed.insert(op.into(), row);
         }
-        self.fixed.insert(op.into(), row);
         Ok(())
     }
 
@@ -181,9 +222,51 @@ impl Tuning {
     }
 }
 
-/// Every row.
+impl Tuning {
+    /// The row for attention over heads of `head_dim` elements and documents of `rows` rows each, query heads of a
+    /// group included: of the narrowest that take the head, the lowest that covers the rows, or the highest.
+    ///
+    /// # Errors
+    /// [`TuningError::NoRow`] and [`TuningError::HeadTooWide`].
+    pub fn attention(&self, head_dim: u32, rows: u64) -> Result<&'static Row<AttentionTile>, TuningError> {
+        let runs = |row: &&Row<AttentionTile>| {
+            self.capability.version >= (8, 0) && row.tile.shared_bytes() <= self.capability.shared_bytes
+        };
+        let candidates: Vec<_> = match self.fixed_attention {
+            Some(row) => vec![row],
+            None => attention_rows().iter().filter(runs).collect(),
+        };
+        let Some(most) = candidates.iter().map(|row| row.tile.head_dim).max() else {
+            return Err(TuningError::NoRow { op: "attention".into(), version: self.capability.version });
+        };
+        let wide = candidates.iter().map(|row| row.tile.head_dim).filter(|&width| width >= head_dim).min();
+        let suitable = || candidates.iter().copied().filter(|row| Some(row.tile.head_dim) == wide);
+        suitable()
+            .filter(|row| u64::from(row.tile.rows) >= rows)
+            .min_by_key(|row| row.tile.rows)
+            .or_else(|| suitable().max_by_key(|row| row.tile.rows))
+            .ok_or(TuningError::HeadTooWide { head_dim, most })
+    }
+}
+
+/// The row of an op with this entry.
+fn named<T>(rows: &'static [Row<T>], op: &str, entry: &str) -> Result<&'static Row<T>, TuningError> {
+    let of_op = || rows.iter().filter(|row| row.op == op);
+    of_op().find(|row| row.entry == entry).ok_or_else(|| TuningError::UnknownRow {
+        op: op.into(),
+        entry: entry.into(),
+        known: of_op().map(|row| row.entry.clone()).collect(),
+    })
+}
+
+/// Every row of a matrix product.
 pub fn rows() -> &'static [Row] {
     &TABLE
+}
+
+/// Every row of attention.
+pub fn attention_rows() -> &'static [Row<AttentionTile>] {
+    &ATTENTION_TABLE
 }
 
 static TABLE: LazyLock<Vec<Row>> = LazyLock::new(|| {
@@ -242,6 +325,43 @@ const WIDE: Reasoned = (
     "large training products: a quarter less L2 traffic than 128 × 128; 96 KiB fit every device since 8.0",
 );
 
+static ATTENTION_TABLE: LazyLock<Vec<Row<AttentionTile>>> = LazyLock::new(|| {
+    let row = |&(tile, reason): &(AttentionTile, &'static str)| {
+        let AttentionTile { head_dim, rows, stage_keys, resident } = tile;
+        let entry = format!("attention_sm80_hd{head_dim}_{rows}x{stage_keys}_s{}", AttentionTile::STAGES);
+        let defines =
+            vec![("ENTRY", entry.clone()), ("TILE", format!("{head_dim},{rows},{stage_keys},{resident}"))];
+        let bits = "keys in blocks of 128 and segments of 1,024, ascending (docs/numerics.md)";
+        let (op, arch, source) = ("attention", "sm_80", "attention");
+        Row { op, arch, source, entry, defines, tile, bits, reason }
+    };
+    ATTENTIONS.iter().map(row).collect()
+});
+
+const ATTENTIONS: [(AttentionTile, &str); 6] = [
+    (
+        AttentionTile { head_dim: 64, rows: 128, stage_keys: 64, resident: 1 },
+        "training and prefill: eight warps share each key",
+    ),
+    (
+        AttentionTile { head_dim: 64, rows: 16, stage_keys: 64, resident: 4 },
+        "decode: the heads of a group are the rows; 24 KiB of keys and values on their way a block",
+    ),
+    (
+        AttentionTile { head_dim: 128, rows: 128, stage_keys: 64, resident: 1 },
+        "training and prefill: eight warps share each key; queries stay in registers",
+    ),
+    (
+        AttentionTile { head_dim: 128, rows: 16, stage_keys: 64, resident: 2 },
+        "decode: the heads of a group are the rows; 48 KiB of keys and values on their way a block",
+    ),
+    (
+        AttentionTile { head_dim: 256, rows: 64, stage_keys: 32, resident: 1 },
+        "wide heads: sums of the output take half the registers, so queries are read from shared memory again",
+    ),
+    (AttentionTile { head_dim: 256, rows: 16, stage_keys: 32, resident: 2 }, "decode with wide heads"),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,8 +370,10 @@ mod tests {
 
     #[test]
     fn entries_are_unique() {
-        let entries: BTreeSet<&str> = rows().iter().map(|row| row.entry.as_str()).collect();
-        assert_eq!(entries.len(), rows().len());
+        let products = rows().iter().map(|row| row.entry.as_str());
+        let entries: BTreeSet<&str> =
+            products.chain(attention_rows().iter().map(|row| row.entry.as_str())).collect();
+        assert_eq!(entries.len(), rows().len() + attention_rows().len());
     }
 
     #[test]
@@ -263,13 +385,18 @@ mod tests {
 
     #[test]
     fn every_tile_fits_the_smallest_ampere_and_its_promised_neighbours() {
-        for row in rows() {
-            let bytes = row.tile.shared_bytes();
+        let attention = attention_rows()
+            .iter()
+            .map(|Row { entry, tile, .. }| (entry, tile.shared_bytes(), tile.resident, tile.threads()));
+        let products = rows()
+            .iter()
+            .map(|Row { entry, tile, .. }| (entry, tile.shared_bytes(), tile.resident, tile.threads()));
+        for (entry, bytes, resident, threads) in products.chain(attention) {
             // A block may take 99 KiB on 8.6 and 8.9; a multiprocessor of an A100 has 164 KiB and 64 Ki registers,
             // each block costs 1 KiB of its own.
-            assert!(bytes <= 99 * 1024, "{}: {bytes}", row.entry);
-            assert!(row.tile.resident * (bytes + 1024) <= 164 * 1024, "{}", row.entry);
-            assert!(row.tile.resident * row.tile.threads() * 64 <= 65536, "{}", row.entry);
+            assert!(bytes <= 99 * 1024, "{entry}: {bytes}");
+            assert!(resident * (bytes + 1024) <= 164 * 1024, "{entry}");
+            assert!(resident * threads * 64 <= 65536, "{entry}");
         }
     }
 
@@ -289,6 +416,25 @@ mod tests {
         assert_eq!(tile("gate_up_swiglu", 1, 9728), (16, 64));
         assert_eq!(tile("linear_backward_input", 1, 64), (64, 64));
         assert_eq!(tile("linear_backward_weight", 4096, 14336), (128, 256));
+    }
+
+    #[test]
+    fn attention_takes_the_narrowest_head_and_covers_the_rows() {
+        let mut tuning = Tuning::new(Capability::A100);
+        let tile = |tuning: &Tuning, head_dim, rows| {
+            let tile = tuning.attention(head_dim, rows).unwrap().tile;
+            (tile.head_dim, tile.rows)
+        };
+        assert_eq!(tile(&tuning, 64, 1), (64, 16));
+        assert_eq!(tile(&tuning, 16, 17), (64, 128));
+        assert_eq!(tile(&tuning, 80, 16), (128, 16));
+        assert_eq!(tile(&tuning, 128, 1 << 40), (128, 128));
+        assert_eq!(tile(&tuning, 136, 4096), (256, 64));
+        tuning.fix("attention", "attention_sm80_hd128_128x64_s4").unwrap();
+        assert_eq!(tile(&tuning, 64, 1), (128, 128));
+        let wide = tuning.attention(256, 1).unwrap_err();
+        assert_eq!(wide, TuningError::HeadTooWide { head_dim: 256, most: 128 });
+        assert!(tuning.fix("attention", "linear_residual_sm80_nt_64x64x64_s4").is_err());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 use octo_kernels::adamw::AdamWArguments;
+use octo_kernels::attention::AttentionArguments;
 use octo_kernels::gemm::GemmArguments;
 use octo_kernels::random_fill::RandomFillArguments;
 use octo_kernels::rms_norm::RmsNormArguments;
@@ -26,6 +27,7 @@ fn layout<A: Arguments>() -> Layout {
 fn taken(source: &str, entry: &str) -> Layout {
     match source {
         "adamw" => layout::<AdamWArguments>(),
+        "attention" => layout::<AttentionArguments>(),
         "gemm" => layout::<GemmArguments>(),
         "random_fill" => layout::<RandomFillArguments>(),
         "rms_norm" => layout::<RmsNormArguments>(),

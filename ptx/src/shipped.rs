@@ -19,6 +19,12 @@ macro_rules! shipped {
 #[rustfmt::skip]
 pub static SM_80: &[Shipped] = shipped! { "sm_80" {
     "adamw"
+    "attention_sm80_hd128_128x64_s4"
+    "attention_sm80_hd128_16x64_s4"
+    "attention_sm80_hd256_16x32_s4"
+    "attention_sm80_hd256_64x32_s4"
+    "attention_sm80_hd64_128x64_s4"
+    "attention_sm80_hd64_16x64_s4"
     "gate_up_swiglu_sm80_nt_128x128x32_s4"
     "gate_up_swiglu_sm80_nt_128x256x32_s4"
     "gate_up_swiglu_sm80_nt_16x64x64_s6"

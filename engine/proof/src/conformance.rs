@@ -75,14 +75,21 @@ pub fn check(case: &Case, open: impl Fn() -> Result<Queue, OpenError>) -> Result
         let got = decode(tensor.dtype, bytes);
         let id = BufferId(index as u32);
         if let Some((weight, remainder)) = masters
-            && (id == weight || id == remainder)
+            && (id == weight.buffer || id == remainder.buffer)
         {
             // Halves of one number: a difference in the last place of the pair may show in either.
-            let rest = decode(DType::I16, &eager[remainder.0 as usize]);
-            let got = join(&decode(DType::Bf16, &eager[weight.0 as usize]), &rest);
-            let joined = references
-                .map(|memory| vec![join(&memory[weight.0 as usize], &memory[remainder.0 as usize])]);
-            compare(index, DType::F32, &got, &joined, 0)?;
+            let half = |view: View| decode(view.dtype, &eager[view.buffer.0 as usize]);
+            let joined = |memory: &[Vec<f64>]| {
+                let half = |view: View| elements(&view, &memory[view.buffer.0 as usize]).to_vec();
+                vec![join(&half(weight), &half(remainder))]
+            };
+            let pair = join(elements(&weight, &half(weight)), elements(&remainder, &half(remainder)));
+            compare(index, DType::F32, &pair, &references.map(joined), 0)?;
+            let own = if id == weight.buffer { weight } else { remainder };
+            let mut got = got;
+            let first = first_element(&own);
+            got[first..first + own.elements()].copy_from_slice(elements(&own, &tensor.values));
+            unchanged(index, tensor, &got)?;
             continue;
         }
         let written = operands.iter().any(|o| o.view.buffer == id && o.access != Access::Read);
@@ -95,12 +102,22 @@ pub fn check(case: &Case, open: impl Fn() -> Result<Queue, OpenError>) -> Result
     Ok(())
 }
 
-/// The buffers of a bf16 weight and its remainder, which are one number together.
-fn masters(op: &Op) -> Option<(BufferId, BufferId)> {
+/// A bf16 weight and its remainder, which are one number together.
+fn masters(op: &Op) -> Option<(View, View)> {
     match op {
-        Op::AdamW(op) => op.remainder.map(|remainder| (op.weight.buffer, remainder.buffer)),
+        Op::AdamW(op) => op.remainder.map(|remainder| (op.weight, remainder)),
         _ => None,
     }
+}
+
+/// Where a view without gaps begins in its buffer.
+fn first_element(view: &View) -> usize {
+    (view.offset / view.dtype.bytes()) as usize
+}
+
+/// The elements of a view without gaps, of those of its buffer.
+fn elements<'a>(view: &View, buffer: &'a [f64]) -> &'a [f64] {
+    &buffer[first_element(view)..][..view.elements()]
 }
 
 fn join(weight: &[f64], remainder: &[f64]) -> Vec<f64> {

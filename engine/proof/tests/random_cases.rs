@@ -150,11 +150,54 @@ fn case(kind: u32, choice: &Choice) -> Case {
             };
             o.case(op)
         }
+        7 => attention(o, [m, n, k]),
         _ => {
             let op = RandomFill { out: o.vector(act, m * n), seed: 5, stream: u64::from(k), scale: 0.5 };
             o.case(op)
         }
     }
+}
+
+/// Two documents and an empty one between, packed; or one token of each of as many documents, in pages that they share.
+fn attention(mut o: Operands, [m, n, k]: [u32; 3]) -> Case {
+    let act = o.choice.dtypes[0];
+    let (head_dim, kv_heads, group) = (8 * (k % 32 + 1), n % 3 + 1, n % 4 + 1);
+    let (wide, narrow) = (kv_heads * group * head_dim, kv_heads * head_dim);
+    let paged = o.choice.flag;
+    let tokens = if paged { m % 5 + 1 } else { m };
+    let integers = |o: &mut Operands, shape: &[u32], values: Vec<u32>| {
+        o.builder.values(DType::U32, shape, values.into_iter().map(f64::from))
+    };
+    let last = 2 * m;
+    let (pages, width) = (last / PAGE_TOKENS + 2, last / PAGE_TOKENS + 1);
+    let kv = |o: &mut Operands| match paged {
+        true => o.matrix(act, pages * kv_heads * PAGE_TOKENS, head_dim),
+        false => o.matrix(act, tokens, narrow),
+    };
+    let (q, k, v) = (o.matrix(act, tokens, wide), kv(&mut o), kv(&mut o));
+    // Pages are whole however the rows of a matrix lie.
+    let whole = |view: View| match paged {
+        true => View::new(view.buffer, view.offset, act, &[pages, kv_heads, PAGE_TOKENS, head_dim]),
+        false => view,
+    };
+    let (cut, all) = (n % (tokens + 1), tokens);
+    let bounds = if paged { (0..=tokens).collect() } else { vec![0, cut, cut, all] };
+    let op = Attention {
+        q,
+        k: whole(k),
+        v: whole(v),
+        cu_seqlens: integers(&mut o, &[bounds.len() as u32], bounds),
+        positions: paged.then(|| integers(&mut o, &[tokens], (0..tokens).map(|t| last >> t).collect())),
+        page_table: paged.then(|| {
+            integers(&mut o, &[tokens, width], (0..tokens * width).map(|i| pages - 1 - i % width).collect())
+        }),
+        out: o.matrix(act, tokens, wide),
+        lse: o.vector(DType::F32, tokens * kv_heads * group),
+        head_dim,
+        scale: 1.0 / (head_dim as f32).sqrt(),
+    };
+    let lse = View::new(op.lse.buffer, op.lse.offset, DType::F32, &[tokens, kv_heads * group]);
+    o.case(Attention { lse, ..op })
 }
 
 fn sim() -> Result<Queue, OpenError> {
@@ -165,7 +208,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn an_op_is_refused_or_right(kind in 0..8u32, choice in choice()) {
+    fn an_op_is_refused_or_right(kind in 0..9u32, choice in choice()) {
         let case = case(kind, &choice);
         // What breaks the op's own contract never reaches a backend.
         prop_assume!(case.op.check().is_ok());

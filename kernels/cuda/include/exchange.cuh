@@ -11,3 +11,11 @@ __device__ __forceinline__ void exchange(u32& low, u32& high) {
   low = upper ? received : low;
   high = upper ? high : received;
 }
+
+// Transposes 4×4 values over the lanes of each quad: afterwards v[j] of lane t is what v[t] of lane j was.
+__device__ __forceinline__ void transpose_quad(u32 (&v)[4]) {
+  exchange<1>(v[0], v[1]);
+  exchange<1>(v[2], v[3]);
+  exchange<2>(v[0], v[2]);
+  exchange<2>(v[1], v[3]);
+}

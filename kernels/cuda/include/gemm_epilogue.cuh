@@ -5,6 +5,7 @@
 // time, each lane leaving with one whole piece; f32 pieces two at a time, each lane leaving with half a piece. No shared
 // memory, no barrier. Rows that are not 16-byte aligned, and the last columns of a ragged row, go element by element.
 #pragma once
+#include "exchange.cuh"
 #include "gemm_tile.cuh"
 #include "memory.cuh"
 #include "pack.cuh"
@@ -21,23 +22,6 @@ struct GemmRows {
     return is_aligned<16>(base) && stride * sizeof(T) % 16 == 0;
   }
 };
-
-// Swaps the halves of a 2×2 block of values between a lane and its partner across bit BIT: the transpose of the block.
-template <u32 BIT>
-__device__ __forceinline__ void exchange(u32& low, u32& high) {
-  const bool upper = threadIdx.x & BIT;
-  const u32 received = __shfl_xor_sync(FULL_WARP, upper ? low : high, BIT);
-  low = upper ? received : low;
-  high = upper ? high : received;
-}
-
-// Transposes 4×4 values over the lanes of each quad: afterwards v[j] of lane t is what v[t] of lane j was.
-__device__ __forceinline__ void transpose_quad(u32 (&v)[4]) {
-  exchange<1>(v[0], v[1]);
-  exchange<1>(v[2], v[3]);
-  exchange<2>(v[0], v[2]);
-  exchange<2>(v[1], v[3]);
-}
 
 // Moves 128 bits down by sixteen; `top` comes in above.
 __device__ __forceinline__ void shift_sixteen(u32 (&v)[4], u32 top) {

@@ -12,6 +12,7 @@
 #pragma once
 #include "indices.cuh"
 #include "mma.cuh"
+#include "panel.cuh"
 #include "types.cuh"
 
 // Tile of a block: M × N outputs, K terms a stage, its warps by axis, and how many blocks share a multiprocessor.
@@ -38,19 +39,6 @@ struct NN {
 };
 struct TN {
   static constexpr bool A_K_MAJOR = false, B_K_MAJOR = false;
-};
-
-// A stage's piece of one operand: ROWS rows of COLUMNS bf16, chunk c of row r at chunk c ^ f(r).
-template <u32 ROWS_, u32 COLUMNS_>
-struct Panel {
-  static constexpr u32 ROWS = ROWS_, COLUMNS = COLUMNS_;
-  static constexpr u32 CHUNKS = COLUMNS / 8, ROW_BYTES = COLUMNS * 2;
-  static_assert(CHUNKS == 4 || CHUNKS % 8 == 0, "two rows, or eight chunks of one, fill the banks");
-
-  static __device__ __forceinline__ u32 offset(u32 row, u32 chunk) {
-    const u32 key = CHUNKS == 4 ? (row >> 1) & 3 : row & 7;
-    return row * ROW_BYTES + ((chunk ^ key) << 4);
-  }
 };
 
 // Copies one operand's panels, stage after stage. A thread copies the same chunk of every PASS-th row.

@@ -3,16 +3,8 @@
 // e^-x is ex2.approx(-x · log2 e): the same bits on every run, and off by no more than |x|·2^-23 + 2^-22 relative, far
 // below the 2^-9 of the bf16 it ends in. All else is rounded to nearest, one operation at a time. Where e^-x overflows
 // (x < -88.7) the sigmoid is 0.
-// Section numbers are those of PTX ISA 8.4.
 #pragma once
-#include "types.cuh"
-
-// 2^x; results below 2^-126 are 0. Section 9.7.3 (ex2).
-__device__ __forceinline__ float exp2_approx(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
+#include "approximate.cuh"
 
 __device__ __forceinline__ float sigmoid(float x) {
   return __frcp_rn(__fadd_rn(1.0f, exp2_approx(__fmul_rn(x, -1.44269504f))));

@@ -1,7 +1,7 @@
 //! Which op has which kernel: the only place that matches on ops.
 
 use crate::tuning::Tuning;
-use crate::{Addresses, Launch, adamw, gemm, random_fill, rms_norm, swiglu};
+use crate::{Addresses, Launch, adamw, attention, gemm, random_fill, rms_norm, swiglu};
 use octo_ops::Op;
 
 /// The launches of an op, or why this backend has none.
@@ -11,13 +11,13 @@ pub(super) fn launches(op: &Op, at: &dyn Addresses, tuning: &Tuning) -> Result<V
         Op::GateUpSwiglu(op) => said(gemm::gate_up_swiglu(op, at, tuning)),
         Op::LinearBackwardInput(op) => said(gemm::linear_backward_input(op, at, tuning)),
         Op::LinearBackwardWeight(op) => said(gemm::linear_backward_weight(op, at, tuning)),
+        Op::Attention(op) => said(attention::attention(op, at, tuning)),
         Op::RmsNorm(op) => said(rms_norm::rms_norm(op, at)),
         Op::SwigluBackward(op) => said(swiglu::swiglu_backward(op, at)),
         Op::AdamW(op) => said(adamw::adamw(op, at)),
         Op::RandomFill(op) => said(random_fill::random_fill(op, at)),
         Op::Embed(_)
         | Op::QkvRope(_)
-        | Op::Attention(_)
         | Op::HeadLoss(_)
         | Op::HeadLogprob(_)
         | Op::HeadSample(_)

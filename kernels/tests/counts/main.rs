@@ -3,7 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod adamw;
-#[path = "../gemm/device.rs"]
+#[path = "../support/device.rs"]
 #[allow(dead_code, reason = "others use more of it")]
 mod device;
 #[path = "../faults/on.rs"]

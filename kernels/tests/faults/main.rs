@@ -8,7 +8,7 @@ mod barriers;
 mod bounds;
 mod clean;
 mod copies;
-#[path = "../gemm/device.rs"]
+#[path = "../support/device.rs"]
 mod device;
 mod memory;
 mod on;

@@ -3,6 +3,7 @@
 
 mod bits;
 mod counts;
+#[path = "../support/device.rs"]
 mod device;
 mod maps;
 mod problem;

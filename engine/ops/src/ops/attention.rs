@@ -2,6 +2,11 @@ use crate::error::Check;
 use crate::real::dot;
 use crate::*;
 
+/// Keys of a block and of a segment in the canonical order (`docs/numerics.md`): against whose maxima the probabilities
+/// are rounded where activations are bf16.
+const KEYS: usize = 128;
+const SEGMENT: usize = 1024;
+
 /// The rows of each document, empty ones included.
 pub(crate) fn documents<R: Real>(memory: &HostMemory<R>, cu_seqlens: &View) -> Vec<std::ops::Range<usize>> {
     let bounds = memory.indices(cu_seqlens);
@@ -82,10 +87,21 @@ impl Spec for Attention {
                     let max = scores.iter().fold(R::of(f64::NEG_INFINITY), |m, &s| m.max(s));
                     let mut sum = R::of(0.0);
                     let to = &mut out[(row * heads + head) * d..][..d];
-                    for (key, &score) in scores.iter().enumerate() {
-                        let p = (score - max).exp();
-                        sum += p;
-                        to.iter_mut().zip(&v[at(key)..]).for_each(|(o, &v)| *o += p * v);
+                    for (first, segment) in scores.chunks(SEGMENT).enumerate().map(|(i, s)| (i * SEGMENT, s))
+                    {
+                        let mut running = R::of(f64::NEG_INFINITY);
+                        for (first, block) in
+                            segment.chunks(KEYS).enumerate().map(|(i, s)| (first + i * KEYS, s))
+                        {
+                            running = block.iter().fold(running, |m, &s| m.max(s));
+                            let rescale = (running - max).exp();
+                            for (key, &score) in (first..).zip(block) {
+                                sum += (score - max).exp();
+                                // What multiplies the values is rounded against the maximum so far.
+                                let p = memory.rounded((score - running).exp(), self.q.dtype) * rescale;
+                                to.iter_mut().zip(&v[at(key)..]).for_each(|(o, &v)| *o += p * v);
+                            }
+                        }
                     }
                     to.iter_mut().for_each(|o| *o = *o / sum);
                     lse[row * heads + head] = max + sum.ln();
@@ -106,52 +122,74 @@ impl Spec for Attention {
         let mut cases = Vec::new();
         let layouts: [&[u32]; 4] = [&[0, 1], &[0, 5, 5, 17], &[0, 130], &[0, 64, 65, 200, 200]];
         for bounds in layouts {
-            for (heads, kv_heads, head_dim) in [(2u32, 1u32, 8u32), (4, 2, 64)] {
-                let mut c = CaseBuilder::new();
-                let tokens = bounds[bounds.len() - 1];
-                let kv = [tokens, kv_heads * head_dim];
-                let op = Attention {
-                    q: c.normal(DType::F32, &[tokens, heads * head_dim], 1.5),
-                    k: c.normal(DType::F32, &kv, 1.5),
-                    v: c.normal(DType::F32, &kv, 1.0),
-                    cu_seqlens: c.values(
-                        DType::U32,
-                        &[bounds.len() as u32],
-                        bounds.iter().map(|&b| f64::from(b)),
-                    ),
-                    positions: None,
-                    page_table: None,
-                    out: c.output(DType::F32, &[tokens, heads * head_dim]),
-                    lse: c.output(DType::F32, &[tokens, heads]),
-                    head_dim,
-                    scale: 1.0 / (head_dim as f32).sqrt(),
-                };
-                cases.push(c.finish(format!("f32/{tokens}rows-{}docs-hd{head_dim}", bounds.len() - 1), op));
+            for heads in [[2, 1, 8], [4, 2, 64]] {
+                cases.push(packed_case(DType::F32, bounds, heads));
+            }
+            for heads in [[2, 1, 16], [4, 2, 64], [3, 1, 128]] {
+                cases.push(packed_case(DType::Bf16, bounds, heads));
             }
         }
-        cases.push(paged_case());
+        // Heads that fill no kernel's width, and documents of several segments.
+        for heads in [[2, 2, 48], [2, 1, 80], [1, 1, 256]] {
+            cases.push(packed_case(DType::Bf16, &[0, 3, 90], heads));
+        }
+        cases.push(packed_case(DType::Bf16, &[0, 1100], [1, 1, 16]));
+        for (dtype, head_dims) in [(DType::F32, &[16][..]), (DType::Bf16, &[16, 64, 128])] {
+            for &head_dim in head_dims {
+                cases.push(paged_case(dtype, head_dim, 140));
+            }
+        }
+        cases.push(paged_case(DType::Bf16, 64, 2100));
         cases
     }
 }
 
-/// Three documents in scattered pages: one decodes at position 140, one prefills 3..=8, one is new.
-fn paged_case() -> Case {
+/// Packed documents; heads are those of queries, of keys, and the elements of each.
+fn packed_case(dtype: DType, bounds: &[u32], [heads, kv_heads, head_dim]: [u32; 3]) -> Case {
     let mut c = CaseBuilder::new();
-    let (heads, kv_heads, head_dim) = (4, 2, 16);
-    let positions = [140.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 0.0];
-    let tokens = positions.len() as u32;
-    let pages = [6, kv_heads, PAGE_TOKENS, head_dim];
+    let tokens = bounds[bounds.len() - 1];
+    let kv = [tokens, kv_heads * head_dim];
     let op = Attention {
-        q: c.normal(DType::F32, &[tokens, heads * head_dim], 1.0),
-        k: c.normal(DType::F32, &pages, 1.0),
-        v: c.normal(DType::F32, &pages, 1.0),
-        cu_seqlens: c.values(DType::U32, &[4], [0.0, 1.0, 7.0, 8.0]),
-        positions: Some(c.values(DType::U32, &[tokens], positions)),
-        page_table: Some(c.values(DType::U32, &[3, 3], [5.0, 0.0, 3.0, 1.0, 0.0, 0.0, 4.0, 0.0, 0.0])),
-        out: c.output(DType::F32, &[tokens, heads * head_dim]),
+        q: c.normal(dtype, &[tokens, heads * head_dim], 1.5),
+        k: c.normal(dtype, &kv, 1.5),
+        v: c.normal(dtype, &kv, 1.0),
+        cu_seqlens: c.values(DType::U32, &[bounds.len() as u32], bounds.iter().map(|&b| f64::from(b))),
+        positions: None,
+        page_table: None,
+        out: c.output(dtype, &[tokens, heads * head_dim]),
         lse: c.output(DType::F32, &[tokens, heads]),
         head_dim,
-        scale: 0.25,
+        scale: 1.0 / (head_dim as f32).sqrt(),
     };
-    c.finish("f32/paged", op)
+    c.finish(format!("{dtype}/{tokens}rows-{}docs-hd{head_dim}", bounds.len() - 1), op)
+}
+
+/// Three documents in scattered pages: one decodes at position `last`, one prefills 3..=8, one is new.
+fn paged_case(dtype: DType, head_dim: u32, last: u32) -> Case {
+    let mut c = CaseBuilder::new();
+    let (heads, kv_heads) = (4, 2);
+    let positions = [f64::from(last), 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 0.0];
+    let tokens = positions.len() as u32;
+    let width = last / PAGE_TOKENS + 1;
+    let pages = [width + 3, kv_heads, PAGE_TOKENS, head_dim];
+    // The first document's pages descend from the last there is; the others have one each.
+    let table = (0..3 * width).map(|i| match (i / width, i % width) {
+        (0, page) => width + 2 - page,
+        (document, 0) => 2 - document,
+        _ => 0,
+    });
+    let table: Vec<f64> = table.map(f64::from).collect();
+    let op = Attention {
+        q: c.normal(dtype, &[tokens, heads * head_dim], 1.0),
+        k: c.normal(dtype, &pages, 1.0),
+        v: c.normal(dtype, &pages, 1.0),
+        cu_seqlens: c.values(DType::U32, &[4], [0.0, 1.0, 7.0, 8.0]),
+        positions: Some(c.values(DType::U32, &[tokens], positions)),
+        page_table: Some(c.values(DType::U32, &[3, width], table)),
+        out: c.output(dtype, &[tokens, heads * head_dim]),
+        lse: c.output(DType::F32, &[tokens, heads]),
+        head_dim,
+        scale: 1.0 / (head_dim as f32).sqrt(),
+    };
+    c.finish(format!("{dtype}/paged-{last}-hd{head_dim}"), op)
 }

@@ -46,6 +46,7 @@ impl Device {
                 .flat_map(|column| match view.dtype {
                     DType::Bf16 => half::bf16::from_f32(value(row, column)).to_le_bytes().to_vec(),
                     DType::I16 => (value(row, column) as i16).to_le_bytes().to_vec(),
+                    DType::U32 => (value(row, column) as u32).to_le_bytes().to_vec(),
                     _ => value(row, column).to_le_bytes().to_vec(),
                 })
                 .collect();

@@ -1,0 +1,518 @@
+// One block's tile of causal attention: which rows, which keys, the pipeline, the tensor cores, the state of a row.
+//
+// A row is a query of one head. The heads that share a key-value head are rows of the same tile (token · group + head), so
+// that keys and values are read once for all of them. Keys come from packed rows or from pages of 64 tokens: the loop sees
+// a base address and a step from key to key, which is all that differs.
+//
+// The canonical order (docs/numerics.md) hangs on nothing but the row's own position: keys from the document's start in
+// blocks of 128; scores of a block are sums over steps of 16 elements ascending; the row's maximum is raised once a block;
+// probabilities are rounded to bf16 against it; every 1,024 keys the state starts anew and the segments are merged,
+// ascending. A key that a row does not see has probability +0, and adding +0 or multiplying by 1 changes no bit but
+// the sign of a zero, which `finish` takes away. So blocks, warps and stages may be left out where no row sees a key.
+#pragma once
+#include "approximate.cuh"
+#include "exchange.cuh"
+#include "indices.cuh"
+#include "local.cuh"
+#include "memory.cuh"
+#include "mma.cuh"
+#include "pack.cuh"
+#include "panel.cuh"
+#include "types.cuh"
+
+constexpr u32 KEY_BLOCK = 128, KEY_SEGMENT = 1024, PAGE_TOKENS = 64;
+
+// Head dimension as it is computed, rows of a block, keys of a stage, blocks that share a multiprocessor. A warp has 16 rows.
+template <u32 HEAD_DIM_, u32 ROWS_, u32 STAGE_KEYS_, u32 RESIDENT_>
+struct AttentionTile {
+  static constexpr u32 HEAD_DIM = HEAD_DIM_, ROWS = ROWS_, STAGE_KEYS = STAGE_KEYS_, RESIDENT = RESIDENT_;
+  static constexpr u32 THREADS = ROWS / 16 * WARP;
+  static constexpr u32 STAGES = 4;
+  // Stages of keys in a block; as many of values follow them.
+  static constexpr u32 PARTS = KEY_BLOCK / STAGE_KEYS;
+  // Steps of 16 elements, and eights of columns of the output.
+  static constexpr u32 STEPS = HEAD_DIM / 16, EIGHTS = HEAD_DIM / 8;
+  using Queries = Panel<ROWS, HEAD_DIM>;
+  using Keys = Panel<STAGE_KEYS, HEAD_DIM>;
+  static constexpr u32 STAGE_BYTES = STAGE_KEYS * HEAD_DIM * 2, RING_BYTES = STAGES * STAGE_BYTES;
+  // Whether the fragments of the queries stay in registers.
+  static constexpr bool QUERIES_STAY = HEAD_DIM <= 128;
+  static_assert(ROWS % 16 == 0 && HEAD_DIM % 64 == 0 && PAGE_TOKENS % STAGE_KEYS == 0 && 2 * PARTS % STAGES == 0);
+};
+
+// Strides are in elements.
+struct AttentionArguments {
+  const bf16* q;
+  const bf16* k;
+  const bf16* v;
+  bf16* out;
+  float* lse;
+  const u32* cu_seqlens;
+  const u32* positions;  // null without pages
+  const u32* page_table; // null without pages
+  u64 q_stride;
+  u64 k_stride; // from row to row, or from page to page
+  u64 v_stride;
+  u64 out_stride;
+  u32 tokens;
+  u32 documents;
+  u32 pages_a_document;
+  u32 kv_heads;
+  u32 group; // query heads that share a key-value head
+  u32 head_dim;
+  float scale;
+  float scale_log2; // scale · log2 e
+};
+
+// The rows of a block: `first` onwards of the `rows` rows that one document has under one key-value head.
+struct AttentionWork {
+  u32 document, kv_head;
+  u32 begin; // the document's first token
+  u32 first, rows;
+
+  // Block b has key-value head b % kv_heads of tile b / kv_heads; tiles go through the documents in order, each from its
+  // end, where the most keys are seen. False for a block past the last tile.
+  template <u32 ROWS>
+  __device__ __forceinline__ bool find(const AttentionArguments& a) {
+    const u32 lane = threadIdx.x % WARP, wanted = blockIdx.x / a.kv_heads;
+    kv_head = blockIdx.x % a.kv_heads;
+    u32 before = 0;
+#pragma unroll 1
+    for (u32 base = 0; base < a.documents; base += WARP) {
+      const u32 d = base + lane;
+      const u32 from = d < a.documents ? a.cu_seqlens[d] : 0, end = d < a.documents ? a.cu_seqlens[d + 1] : 0;
+      const u32 to = end < a.tokens ? end : a.tokens, own = to > from ? (to - from) * a.group : 0;
+      const u32 tiles = (own + ROWS - 1) / ROWS;
+      u32 upto = tiles;
+#pragma unroll
+      for (u32 apart = 1; apart < WARP; apart *= 2) {
+        const u32 lower = __shfl_up_sync(FULL_WARP, upto, apart);
+        upto += lane >= apart ? lower : 0;
+      }
+      const u32 past = __ballot_sync(FULL_WARP, before + upto > wanted);
+      if (past != 0) {
+        const u32 owner = __ffs(past) - 1;
+        document = base + owner;
+        begin = __shfl_sync(FULL_WARP, from, owner);
+        rows = __shfl_sync(FULL_WARP, own, owner);
+        // `upto` counts the tile itself: the document's last tile comes first.
+        first = (before + __shfl_sync(FULL_WARP, upto, owner) - 1 - wanted) * ROWS;
+        return true;
+      }
+      before += __shfl_sync(FULL_WARP, upto, WARP - 1);
+    }
+    return false;
+  }
+};
+
+// One row as a thread sees it.
+struct AttentionRow {
+  u32 token, head; // in the arena, and among all query heads
+  i32 position;    // -1 where there is no such row
+
+  __device__ __forceinline__ AttentionRow(const AttentionArguments& a, const AttentionWork& work, u32 row) {
+    const u32 within = row / a.group;
+    token = work.begin + within;
+    head = work.kv_head * a.group + row % a.group;
+    if (row >= work.rows) {
+      position = -1;
+    } else {
+      position = static_cast<i32>(a.positions != nullptr ? a.positions[token] : within);
+    }
+  }
+};
+
+// Copies 16-byte chunks of rows into a panel; a thread copies the same chunk of every PASS-th row.
+template <class Panel, u32 THREADS>
+struct RowCopier {
+  static constexpr u32 PASS = THREADS / Panel::CHUNKS, COPIES = Panel::ROWS / PASS;
+  static_assert(THREADS % Panel::CHUNKS == 0 && Panel::ROWS % PASS == 0 && (PASS & (PASS - 1)) == 0);
+
+  u32 row, column; // of the thread's first chunk
+  u32 place;       // of that chunk in the panel
+  u32 bytes;       // of the row there are in the chunk: 16 or none
+
+  __device__ __forceinline__ explicit RowCopier(u32 columns)
+      : row(threadIdx.x / Panel::CHUNKS),
+        column(threadIdx.x % Panel::CHUNKS * 8),
+        place(Panel::offset(threadIdx.x / Panel::CHUNKS, threadIdx.x % Panel::CHUNKS)),
+        bytes(column < columns ? 16 : 0) {}
+
+  // Row r begins at from + r · step bytes; rows from `rows` on become zero.
+  __device__ __forceinline__ void copy(u32 to, u64 from, u64 step, u32 rows) const {
+    copy_rows(Upto<COPIES>{}, to + place, from + row * step + column * 2, step * PASS, rows);
+  }
+
+ private:
+  template <u32... I>
+  __device__ __forceinline__ void copy_rows(Indices<I...>, u32 to, u64 from, u64 step, u32 rows) const {
+    // The key of a row is its last three bits; those of the thread's first row and of I · PASS do not overlap.
+    ((copy_async_16<I * PASS * Panel::ROW_BYTES>(to ^ (I * PASS % 8 * 16), from, row + I * PASS < rows ? bytes : 0),
+      from += step),
+     ...);
+  }
+};
+
+// Addresses of a warp's fragments in panels of one width: of sixteen columns number i at [i % 4], i / 4 · 128 bytes on.
+struct FragmentAddresses {
+  u32 address[4];
+
+  __device__ __forceinline__ explicit FragmentAddresses(u32 place) {
+#pragma unroll
+    for (u32 i = 0; i < 4; ++i) address[i] = place ^ (i * 32);
+  }
+
+  template <bool TRANSPOSE, u32 SIXTEEN, u32 OFFSET>
+  __device__ __forceinline__ void read(u32 (&d)[4]) const {
+    load_matrix_x4<TRANSPOSE, OFFSET + SIXTEEN / 4 * 128>(d, address[SIXTEEN % 4]);
+  }
+};
+
+// State of a thread's two rows, g and g + 8 of the warp's sixteen: the largest score, the sum of what the thread saw or of
+// all, and the sums of the output as mma_m16n8k16 lays them out.
+template <u32 EIGHTS>
+struct AttentionState {
+  float max[2], sum[2];
+  float out[EIGHTS][4];
+
+  __device__ __forceinline__ void clear() {
+    max[0] = max[1] = -__int_as_float(0x7f800000);
+    sum[0] = sum[1] = 0.0f;
+#pragma unroll
+    for (u32 j = 0; j < EIGHTS; ++j) out[j][0] = out[j][1] = out[j][2] = out[j][3] = 0.0f;
+  }
+};
+
+// A largest score as an exponent of two; 0 where nothing was seen, so that differences are numbers.
+__device__ __forceinline__ float exponent_of(float max, float scale_log2) {
+  return max == -__int_as_float(0x7f800000) ? 0.0f : __fmul_rn(max, scale_log2);
+}
+
+// Factor for what was scaled to `from` and is now scaled to exponent `to`: 1 where they are the same, 0 where nothing was.
+__device__ __forceinline__ float rescale(float from, float to, float scale_log2) {
+  return exp2_approx(__fsub_rn(__fmul_rn(from, scale_log2), to));
+}
+
+// What the threads of a quad hold of a row, combined xor 1, then xor 2: the same bits in all four.
+__device__ __forceinline__ float quad_max(float x) {
+  x = fmaxf(x, __shfl_xor_sync(FULL_WARP, x, 1));
+  return fmaxf(x, __shfl_xor_sync(FULL_WARP, x, 2));
+}
+__device__ __forceinline__ float quad_sum(float x) {
+  x = __fadd_rn(x, __shfl_xor_sync(FULL_WARP, x, 1));
+  return __fadd_rn(x, __shfl_xor_sync(FULL_WARP, x, 2));
+}
+
+// The block's way through the keys. All threads of the block run it together.
+template <class Tile>
+struct AttentionPipeline {
+  static constexpr u32 SCORES = KEY_BLOCK / 8, PARTS = Tile::PARTS, STAGE_KEYS = Tile::STAGE_KEYS;
+  static constexpr u32 ROW_BYTES = Tile::Keys::ROW_BYTES;
+  using State = AttentionState<Tile::EIGHTS>;
+  using Earlier = LocalArray<Tile::EIGHTS>;
+
+  const AttentionArguments& a;
+  const AttentionWork& work;
+  u32 keys;         // that any row of the block sees
+  u32 warp_keys;    // that any row of the warp sees
+  u32 common_keys;  // that all rows of the warp see
+  i32 position[2];  // of the thread's rows
+  u32 ring;         // in shared memory
+  RowCopier<typename Tile::Keys, Tile::THREADS> copier;
+  FragmentAddresses query_at, key_at, value_at;
+  u32 query[Tile::QUERIES_STAY ? Tile::STEPS : 1][4];
+  State now;
+  // The segments before this one. They wait in local memory: they are touched once in 1,024 keys.
+  float earlier_max[2], earlier_sum[2];
+
+  __device__ __forceinline__ AttentionPipeline(const AttentionArguments& arguments, const AttentionWork& w, u32 shared)
+      : a(arguments),
+        work(w),
+        ring(shared + Tile::ROWS * Tile::HEAD_DIM * 2),
+        copier(arguments.head_dim),
+        query_at(shared + Tile::Queries::offset(threadIdx.x / WARP * 16 + threadIdx.x % 16, threadIdx.x % WARP / 16)),
+        key_at(ring + Tile::Keys::offset(threadIdx.x % 8 + threadIdx.x % WARP / 16 * 8, threadIdx.x / 8 % 2)),
+        value_at(ring + Tile::Keys::offset(threadIdx.x % 16, threadIdx.x % WARP / 16)) {
+    copy_queries(shared);
+    see();
+  }
+
+  __device__ __forceinline__ void run() {
+    static_assert(Tile::STAGES == 4 && PARTS >= 2, "the first three stages are not past the first values");
+    // The queries belong to the first group.
+    copy_stage<0>(0);
+    copy_stage<1>(0);
+    copy_stage<2>(0);
+    if constexpr (Tile::QUERIES_STAY) {
+      copy_async_wait<2>();
+      __syncthreads();
+      read_queries(Upto<Tile::STEPS>{});
+    }
+    Earlier earlier;
+#pragma unroll 1
+    for (u32 segment = 0; segment < keys; segment += KEY_SEGMENT) {
+      now.clear();
+      const u32 end = keys - segment < KEY_SEGMENT ? keys : segment + KEY_SEGMENT;
+#pragma unroll 1
+      for (u32 block = segment; block < end; block += KEY_BLOCK) {
+        run_block(block, Upto<PARTS>{});
+      }
+      now.sum[0] = quad_sum(now.sum[0]);
+      now.sum[1] = quad_sum(now.sum[1]);
+      if (segment > 0) merge(earlier);
+      if (end < keys) keep(earlier);
+    }
+    copy_async_wait<0>();
+  }
+
+  // out = sums / sum of probabilities, rounded once; the log-sum-exp beside it.
+  __device__ __forceinline__ void finish() const {
+    const u32 lane = threadIdx.x % WARP, row = work.first + threadIdx.x / WARP * 16 + lane / 4;
+#pragma unroll
+    for (u32 half = 0; half < 2; ++half) {
+      const AttentionRow at(a, work, row + half * 8);
+      const bool there = at.position >= 0;
+      const float inverse = __frcp_rn(now.sum[half]);
+      if (there && lane % 4 == 0) {
+        const float log_sum = __fmul_rn(log2_approx(now.sum[half]), 0.693147181f);
+        a.lse[static_cast<u64>(at.token) * (a.kv_heads * a.group) + at.head] =
+            __fmaf_rn(now.max[half], a.scale, log_sum);
+      }
+      bf16* to = a.out + at.token * a.out_stride + at.head * a.head_dim;
+#pragma unroll
+      for (u32 four = 0; four < Tile::EIGHTS / 4; ++four) {
+        u32 v[4];
+#pragma unroll
+        for (u32 i = 0; i < 4; ++i) {
+          const float* sums = now.out[four * 4 + i] + half * 2;
+          v[i] = pack_bf16(normed(sums[0], inverse), normed(sums[1], inverse));
+        }
+        transpose_quad(v);
+        const u32 column = (four * 4 + lane % 4) * 8;
+        if (there && column < a.head_dim) store_16(to + column, make_uint4(v[0], v[1], v[2], v[3]));
+      }
+    }
+  }
+
+ private:
+  // Adding +0 makes every zero the positive one.
+  static __device__ __forceinline__ float normed(float sum, float inverse) {
+    return __fadd_rn(__fmul_rn(sum, inverse), 0.0f);
+  }
+
+  __device__ __forceinline__ void copy_queries(u32 shared) const {
+    using Panel = typename Tile::Queries;
+    const u64 from = global_address(a.q);
+#pragma unroll
+    for (u32 i = 0; i < Panel::ROWS * Panel::CHUNKS; i += Tile::THREADS) {
+      const u32 row = (i + threadIdx.x) / Panel::CHUNKS, chunk = (i + threadIdx.x) % Panel::CHUNKS;
+      const u32 r = work.first + row, token = work.begin + r / a.group, head = work.kv_head * a.group + r % a.group;
+      const u64 at = from + (token * a.q_stride + head * a.head_dim + chunk * 8) * 2;
+      copy_async_16<0>(shared + Panel::offset(row, chunk), at, r < work.rows && chunk * 8 < a.head_dim ? 16 : 0);
+    }
+  }
+
+  // Which keys are seen.
+  __device__ __forceinline__ void see() {
+    const u32 lane = threadIdx.x % WARP, warp = work.first + threadIdx.x / WARP * 16;
+    i32 last = -1;
+#pragma unroll 1
+    for (u32 row = lane; row < Tile::ROWS; row += WARP) last = max(last, AttentionRow(a, work, work.first + row).position);
+    i32 largest = AttentionRow(a, work, warp + lane % 16).position, smallest = largest;
+#pragma unroll
+    for (u32 apart = WARP / 2; apart > 0; apart /= 2) {
+      last = max(last, __shfl_xor_sync(FULL_WARP, last, apart));
+      largest = max(largest, __shfl_xor_sync(FULL_WARP, largest, apart));
+      smallest = min(smallest, __shfl_xor_sync(FULL_WARP, smallest, apart));
+    }
+    keys = last + 1;
+    warp_keys = largest + 1;
+    common_keys = smallest + 1;
+    position[0] = AttentionRow(a, work, warp + lane / 4).position;
+    position[1] = AttentionRow(a, work, warp + lane / 4 + 8).position;
+  }
+
+  // Stage STAGE of the block of keys that begins at `block`: PARTS stages of keys, then as many of values, then the next
+  // block's. A stage past the last key copies nothing; rows past it are zeros.
+  template <u32 STAGE>
+  __device__ __forceinline__ void copy_stage(u32 block) const {
+    constexpr u32 WITHIN = STAGE % (2 * PARTS), PART = WITHIN % PARTS;
+    constexpr bool VALUES = WITHIN >= PARTS;
+    const u32 first = block + STAGE / (2 * PARTS) * KEY_BLOCK + PART * STAGE_KEYS;
+    if (first < keys) {
+      const bf16* base = VALUES ? a.v : a.k;
+      const u64 stride = VALUES ? a.v_stride : a.k_stride;
+      u64 at, step;
+      if (a.page_table == nullptr) {
+        at = (work.begin + first) * stride + work.kv_head * a.head_dim;
+        step = stride * 2;
+      } else {
+        const u64 page = a.page_table[static_cast<u64>(work.document) * a.pages_a_document + first / PAGE_TOKENS];
+        at = page * stride + (work.kv_head * PAGE_TOKENS + first % PAGE_TOKENS) * a.head_dim;
+        step = a.head_dim * 2;
+      }
+      copier.copy(ring + STAGE % Tile::STAGES * Tile::STAGE_BYTES, global_address(base) + at * 2, step, keys - first);
+    }
+    copy_async_commit();
+  }
+
+  // Stage STAGE has arrived for all, and all have read the one before, into whose place the third from now goes.
+  template <u32 STAGE>
+  __device__ __forceinline__ void next_stage(u32 block) const {
+    copy_async_wait<Tile::STAGES - 2>();
+    __syncthreads();
+    copy_stage<STAGE + Tile::STAGES - 1>(block);
+  }
+
+  template <u32... STEP>
+  __device__ __forceinline__ void read_queries(Indices<STEP...>) {
+    (query_at.template read<false, STEP, 0>(query[STEP]), ...);
+  }
+
+  template <u32... PART>
+  __device__ __forceinline__ void run_block(u32 block, Indices<PART...>) {
+    float scores[SCORES][4];
+#pragma unroll
+    for (u32 j = 0; j < SCORES; ++j) scores[j][0] = scores[j][1] = scores[j][2] = scores[j][3] = 0.0f;
+    (score_part<PART>(block, scores), ...);
+    u32 p[SCORES / 2][4];
+    if (block < warp_keys) {
+      soften(block, scores, p);
+    }
+    (add_part<PART>(block, p), ...);
+  }
+
+  template <u32 PART>
+  __device__ __forceinline__ void score_part(u32 block, float (&scores)[SCORES][4]) {
+    next_stage<PART>(block);
+    if (block + PART * STAGE_KEYS < warp_keys) score_steps<PART>(Upto<Tile::STEPS>{}, scores);
+  }
+
+  template <u32 PART, u32... STEP>
+  __device__ __forceinline__ void score_steps(Indices<STEP...>, float (&scores)[SCORES][4]) {
+    (score_step<PART, STEP>(Upto<STAGE_KEYS / 16>{}, scores), ...);
+  }
+
+  template <u32 PART, u32 STEP, u32... I>
+  __device__ __forceinline__ void score_step(Indices<I...>, float (&scores)[SCORES][4]) {
+    if constexpr (Tile::QUERIES_STAY) {
+      (score_sixteen<PART, STEP, I>(query[STEP], scores), ...);
+    } else {
+      query_at.template read<false, STEP, 0>(query[0]);
+      (score_sixteen<PART, STEP, I>(query[0], scores), ...);
+    }
+  }
+
+  template <u32 PART, u32 STEP, u32 I>
+  __device__ __forceinline__ void score_sixteen(const u32 (&left)[4], float (&scores)[SCORES][4]) const {
+    constexpr u32 SLOT = PART % Tile::STAGES * Tile::STAGE_BYTES, J = (PART * STAGE_KEYS + I * 16) / 8;
+    u32 right[4];
+    key_at.template read<false, STEP, SLOT + I * 16 * ROW_BYTES>(right);
+    mma_m16n8k16(scores[J], left, right[0], right[1]);
+    mma_m16n8k16(scores[J + 1], left, right[2], right[3]);
+  }
+
+  // From scores to probabilities, rounded and laid out as left operands of steps of 16 keys. Raises the maximum, rescales
+  // the state, adds to the sum: of each thread the keys 2t and 2t + 1 of every eight, ascending.
+  __device__ __forceinline__ void soften(u32 block, float (&scores)[SCORES][4], u32 (&p)[SCORES / 2][4]) {
+    if (block + KEY_BLOCK > common_keys) {
+      const i32 own = block + threadIdx.x % 4 * 2;
+#pragma unroll
+      for (u32 j = 0; j < SCORES; ++j) {
+#pragma unroll
+        for (u32 e = 0; e < 4; ++e) {
+          const i32 key = own + static_cast<i32>(j * 8 + e % 2);
+          scores[j][e] = key > position[e / 2] ? -__int_as_float(0x7f800000) : scores[j][e];
+        }
+      }
+    }
+#pragma unroll
+    for (u32 half = 0; half < 2; ++half) {
+      float raised = now.max[half];
+#pragma unroll
+      for (u32 j = 0; j < SCORES; ++j) raised = fmaxf(raised, fmaxf(scores[j][half * 2], scores[j][half * 2 + 1]));
+      raised = quad_max(raised);
+      const float exponent = exponent_of(raised, a.scale_log2);
+      const float factor = rescale(now.max[half], exponent, a.scale_log2);
+      now.max[half] = raised;
+      float sum = __fmul_rn(now.sum[half], factor);
+#pragma unroll
+      for (u32 j = 0; j < SCORES; ++j) {
+        const float low = exp2_approx(__fmaf_rn(scores[j][half * 2], a.scale_log2, -exponent));
+        const float high = exp2_approx(__fmaf_rn(scores[j][half * 2 + 1], a.scale_log2, -exponent));
+        sum = __fadd_rn(__fadd_rn(sum, low), high);
+        p[j / 2][j % 2 * 2 + half] = pack_bf16(low, high);
+      }
+      now.sum[half] = sum;
+#pragma unroll
+      for (u32 j = 0; j < Tile::EIGHTS; ++j) {
+        now.out[j][half * 2] = __fmul_rn(now.out[j][half * 2], factor);
+        now.out[j][half * 2 + 1] = __fmul_rn(now.out[j][half * 2 + 1], factor);
+      }
+    }
+  }
+
+  template <u32 PART>
+  __device__ __forceinline__ void add_part(u32 block, const u32 (&p)[SCORES / 2][4]) {
+    next_stage<PARTS + PART>(block);
+    if (block + PART * STAGE_KEYS < warp_keys) add_steps<PART>(Upto<STAGE_KEYS / 16>{}, p);
+  }
+
+  template <u32 PART, u32... STEP>
+  __device__ __forceinline__ void add_steps(Indices<STEP...>, const u32 (&p)[SCORES / 2][4]) {
+    (add_step<PART, STEP>(Upto<Tile::STEPS>{}, p[PART * STAGE_KEYS / 16 + STEP]), ...);
+  }
+
+  template <u32 PART, u32 STEP, u32... I>
+  __device__ __forceinline__ void add_step(Indices<I...>, const u32 (&left)[4]) {
+    (add_sixteen<PART, STEP, I>(left), ...);
+  }
+
+  template <u32 PART, u32 STEP, u32 I>
+  __device__ __forceinline__ void add_sixteen(const u32 (&left)[4]) {
+    constexpr u32 SLOT = (PARTS + PART) % Tile::STAGES * Tile::STAGE_BYTES;
+    u32 right[4];
+    value_at.template read<true, I, SLOT + STEP * 16 * ROW_BYTES>(right);
+    mma_m16n8k16(now.out[2 * I], left, right[0], right[1]);
+    mma_m16n8k16(now.out[2 * I + 1], left, right[2], right[3]);
+  }
+
+  // Merges the segments before into this one: both scaled to the larger maximum, the earlier first.
+  __device__ __forceinline__ void merge(const Earlier& earlier) {
+    float before[2], after[2];
+#pragma unroll
+    for (u32 half = 0; half < 2; ++half) {
+      const float max = fmaxf(earlier_max[half], now.max[half]), exponent = exponent_of(max, a.scale_log2);
+      before[half] = rescale(earlier_max[half], exponent, a.scale_log2);
+      after[half] = rescale(now.max[half], exponent, a.scale_log2);
+      now.max[half] = max;
+      now.sum[half] = merged(earlier_sum[half], before[half], now.sum[half], after[half]);
+    }
+#pragma unroll
+    for (u32 j = 0; j < Tile::EIGHTS; ++j) {
+      float(&out)[4] = now.out[j];
+      const float4 old = earlier.get(j);
+      out[0] = merged(old.x, before[0], out[0], after[0]);
+      out[1] = merged(old.y, before[0], out[1], after[0]);
+      out[2] = merged(old.z, before[1], out[2], after[1]);
+      out[3] = merged(old.w, before[1], out[3], after[1]);
+    }
+  }
+
+  static __device__ __forceinline__ float merged(float earlier, float before, float now, float after) {
+    return __fmaf_rn(now, after, __fmul_rn(earlier, before));
+  }
+
+  __device__ __forceinline__ void keep(Earlier& earlier) {
+#pragma unroll
+    for (u32 half = 0; half < 2; ++half) {
+      earlier_max[half] = now.max[half];
+      earlier_sum[half] = now.sum[half];
+    }
+#pragma unroll
+    for (u32 j = 0; j < Tile::EIGHTS; ++j) {
+      const float(&out)[4] = now.out[j];
+      earlier.set(j, make_float4(out[0], out[1], out[2], out[3]));
+    }
+  }
+};
