@@ -16,12 +16,6 @@
 // | 128 × 128 × 32, 4 |     128 |                65536 |                      2 | 2.1 (NN 2.2, TN 2.4)                 |
 // | 128 × 256 × 32, 4 |     256 |                98304 |                      1 | 2.0 (NN 2.2, TN 2.2)                 |
 //
-//   *_16x16x64_s10: 48 registers, 0 bytes of shared memory
-//   *_16x64x64_s6: 66 registers, 0 bytes of shared memory
-//   *_64x64x64_s4: 126 registers, 0 bytes of shared memory
-//   *_128x128x32_s4: 246 registers, 0 bytes of shared memory
-//   *_128x256x32_s4: 244 registers, 0 bytes of shared memory
-//
 // Pipeline: cp.async into a ring of stages, one barrier a stage; the fragments of a step are read by ldmatrix while those
 // of the step before are multiplied. Warps have no roles. No bank conflicts: chunks are permuted (gemm_tile.cuh), and the
 // epilogue exchanges values by shuffles (gemm_epilogue.cuh).
