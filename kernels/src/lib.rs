@@ -8,12 +8,20 @@
 
 pub mod adamw;
 mod backend;
+pub mod bias_backward;
+mod columns;
 pub mod driver;
+pub mod embed;
+pub mod embed_backward;
 mod flat;
 pub mod gemm;
+pub mod grad_norm;
 mod launch;
+pub mod loss_sum;
 pub mod random_fill;
 pub mod rms_norm;
+pub mod rms_norm_backward;
+pub mod rope_backward;
 pub mod source;
 pub mod swiglu;
 pub mod tuning;

@@ -19,10 +19,14 @@ macro_rules! shipped {
 #[rustfmt::skip]
 pub static SM_80: &[Shipped] = shipped! { "sm_80" {
     "adamw"
+    "bias_backward"
+    "embed"
+    "embed_backward"
     "gate_up_swiglu_sm80_nt_128x128x32_s4"
     "gate_up_swiglu_sm80_nt_128x256x32_s4"
     "gate_up_swiglu_sm80_nt_16x64x64_s6"
     "gate_up_swiglu_sm80_nt_64x64x64_s4"
+    "grad_norm"
     "linear_backward_input_sm80_nn_128x128x32_s4"
     "linear_backward_input_sm80_nn_128x256x32_s4"
     "linear_backward_input_sm80_nn_64x64x64_s4"
@@ -34,7 +38,10 @@ pub static SM_80: &[Shipped] = shipped! { "sm_80" {
     "linear_residual_sm80_nt_16x16x64_s10"
     "linear_residual_sm80_nt_16x64x64_s6"
     "linear_residual_sm80_nt_64x64x64_s4"
+    "loss_sum"
     "random_fill"
     "rms_norm"
+    "rms_norm_backward"
+    "rope_backward"
     "swiglu"
 } };
