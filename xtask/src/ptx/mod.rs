@@ -34,6 +34,9 @@ pub struct Options {
     /// Write nothing; fail where a committed file is not what the sources give.
     #[arg(long)]
     check: bool,
+    /// Only install the compilers below target/, which needs Python and a network the first time.
+    #[arg(long, conflicts_with = "check")]
+    tools: bool,
 }
 
 pub fn run(options: &Options) -> anyhow::Result<()> {
@@ -41,6 +44,9 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     // Messages of the compiler then name files as a reader of the repository knows them.
     std::env::set_current_dir(&root).with_context(|| format!("cannot enter {}", root.display()))?;
     let tools = tools::install(&root.join("target/ptx-tools"), &root.join("xtask/requirements.txt"))?;
+    if options.tools {
+        return Ok(());
+    }
     let made = compile(&root, &Nvrtc::load(&tools.nvrtc)?, &Ptxas::new(tools.ptxas))?;
     if options.check { compare(&made) } else { write(&made) }
 }

@@ -1,0 +1,101 @@
+//! The PTX that is committed is what its sources give, and reads its parameters as the launchers lay them out.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
+
+use octo_kernels::adamw::AdamWArguments;
+use octo_kernels::gemm::GemmArguments;
+use octo_kernels::random_fill::RandomFillArguments;
+use octo_kernels::rms_norm::RmsNormArguments;
+use octo_kernels::swiglu::{SwigluArguments, SwigluBackwardArguments};
+use octo_kernels::{Arguments, Field, source};
+use octo_ptx::shipped::SM_80;
+use octo_ptx::{Binary, Kernel, Operand, Operation, Register, Space, Symbol, parse};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+struct Layout {
+    bytes: u32,
+    align: u32,
+    fields: &'static [Field],
+}
+
+fn layout<A: Arguments>() -> Layout {
+    Layout { bytes: size_of::<A>() as u32, align: align_of::<A>() as u32, fields: A::FIELDS }
+}
+
+/// The struct that an entry of a source takes.
+fn taken(source: &str, entry: &str) -> Layout {
+    match source {
+        "adamw" => layout::<AdamWArguments>(),
+        "gemm" => layout::<GemmArguments>(),
+        "random_fill" => layout::<RandomFillArguments>(),
+        "rms_norm" => layout::<RmsNormArguments>(),
+        "swiglu" if entry.starts_with("swiglu_backward") => layout::<SwigluBackwardArguments>(),
+        "swiglu" => layout::<SwigluArguments>(),
+        other => panic!("{other}.cu is new: say here which struct its entries take"),
+    }
+}
+
+/// Offset and bytes of every load from a kernel's one parameter. Its address may go through registers, each written once.
+fn loads(kernel: &Kernel) -> Vec<(u32, u32)> {
+    let mut pointers = BTreeMap::new();
+    let mut reads = Vec::new();
+    let resolve = |pointers: &BTreeMap<Register, i64>, operand: &Operand| match operand {
+        Operand::Address(Symbol::Param(0), offset) => Some(*offset),
+        Operand::Register(register) => pointers.get(register).copied(),
+        _ => None,
+    };
+    for line in &kernel.body {
+        match &line.operation {
+            Operation::Move { d, a, .. } => {
+                if let ([Some(d)], [a]) = (d.as_slice(), a.as_slice())
+                    && let Some(offset) = resolve(&pointers, a)
+                {
+                    assert_eq!(pointers.insert(*d, offset), None, "{}", kernel.name);
+                }
+            }
+            Operation::Arithmetic { op: Binary::Add, d, a, b: Operand::Immediate(more), .. } => {
+                if let Some(offset) = resolve(&pointers, a) {
+                    assert_eq!(pointers.insert(*d, offset + *more as i64), None, "{}", kernel.name);
+                }
+            }
+            Operation::Load { space: Space::Param, ty, d, address, .. } => {
+                let base = resolve(&pointers, &address.base).unwrap_or_else(|| panic!("{address:?}"));
+                reads.push(((base + address.offset) as u32, ty.bits() / 8 * d.len() as u32));
+            }
+            _ => {}
+        }
+    }
+    reads
+}
+
+#[test]
+fn every_module_is_what_its_source_gives() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("cuda");
+    let units = source::units(&folder).unwrap();
+    let names: Vec<&str> = units.iter().map(|unit| unit.name.as_str()).collect();
+    assert_eq!(names, SM_80.iter().map(|shipped| shipped.name).collect::<Vec<_>>());
+    for (unit, shipped) in units.iter().zip(SM_80) {
+        let first = shipped.text.lines().next().unwrap();
+        assert_eq!(first, source::first_line(&folder, unit).unwrap(), "{}: run `cargo xtask ptx`", unit.name);
+    }
+}
+
+#[test]
+fn entries_read_whole_fields_of_the_struct_that_is_passed() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("cuda");
+    for (unit, shipped) in source::units(&folder).unwrap().iter().zip(SM_80) {
+        for kernel in &parse(shipped.text).unwrap().kernels {
+            let layout = taken(&unit.source, &kernel.name);
+            let [param] = kernel.params.as_slice() else { panic!("{}: {:?}", kernel.name, kernel.params) };
+            assert_eq!((param.bytes, param.align), (layout.bytes, layout.align), "{}", kernel.name);
+            let reads = loads(kernel);
+            assert!(!reads.is_empty(), "{} reads no parameter", kernel.name);
+            for (offset, bytes) in reads {
+                // One field, or neighbours read as a vector.
+                let begins = layout.fields.iter().any(|field| field.offset == offset);
+                let ends = layout.fields.iter().any(|field| field.offset + field.bytes == offset + bytes);
+                assert!(begins && ends, "{} reads {bytes} bytes at {offset}", kernel.name);
+            }
+        }
+    }
+}
