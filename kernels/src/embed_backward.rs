@@ -99,7 +99,7 @@ pub fn embed_backward(op: &EmbedBackward, at: &dyn Addresses) -> Result<Vec<Laun
     };
     // Four bf16 are eight bytes.
     let aligned = hidden.is_multiple_of(FOUR)
-        && (dx | dx_stride * DType::Bf16.bytes()).is_multiple_of(8)
+        && (dx | (dx_stride * DType::Bf16.bytes())).is_multiple_of(8)
         && dweight.is_multiple_of(16);
     let entry = if aligned { "embed_backward_add" } else { "embed_backward_add_any" };
     launches.extend(operands.launch(entry, tokens * strips, THREADS, &arguments)?);

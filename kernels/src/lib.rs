@@ -9,7 +9,7 @@
 pub mod adamw;
 mod backend;
 pub mod bias_backward;
-mod columns;
+pub mod columns;
 pub mod driver;
 pub mod embed;
 pub mod embed_backward;
