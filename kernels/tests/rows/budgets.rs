@@ -127,3 +127,24 @@ fn a_norm_reads_the_gradient_once() {
     assert_eq!(done[0].1.global_reads.wide_share(), 1.0);
     within(&done[0].1, 4 << 20, 32 * 1024);
 }
+
+/// Warp instructions of `_order`, and how often a warp compares 32 ids with its four positions.
+fn ordering(tokens: u32) -> (u64, u64) {
+    let mut device = Device::new();
+    let op = EmbedBackward {
+        ids: device.tensor(DType::U32, &[tokens], 0, |t| (t % 97) as f32),
+        dx: bf16(&mut device, &[tokens, 4], 1),
+        dweight: device.tensor(DType::F32, &[97, 4], 0, rough(2)),
+        accumulate: true,
+    };
+    let launches = embed_backward(&op, &device);
+    let done = device.run(launches);
+    (done[0].1.warp_total(), u64::from(tokens / 4 * (tokens / 32)))
+}
+
+#[test]
+fn an_order_takes_no_more_instructions_a_comparison_than_stated() {
+    let [few, many] = [1024, 2048].map(ordering);
+    let taken = (many.0 - few.0) as f64 / (many.1 - few.1) as f64;
+    assert!((19.0..=20.0).contains(&taken), "{taken}");
+}
