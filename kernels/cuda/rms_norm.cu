@@ -13,13 +13,11 @@
 //   rms_norm_add_*: 60 registers, 32 bytes of shared memory
 //   rms_norm_*: 40 registers, 32 bytes of shared memory
 // Determinism: a thread's squares are one chain of fused multiply-adds over ascending elements, threads are summed by the
-// trees of reduce.cuh. The order depends on hidden alone. Division, square root and reciprocal round to nearest.
+// trees of rows.cuh. The order depends on hidden alone. Division, square root and reciprocal round to nearest.
 // Floor: bytes, 4 an element of x (8 with residual), 4 a row, and the weight once.
 // Measured: not yet.
 #include "eight.cuh"
-#include "reduce.cuh"
-
-constexpr u32 WARP_ROWS = 4, BLOCK_THREADS = 256;
+#include "rows.cuh"
 
 struct RmsNormArguments {
   const bf16* x;
@@ -32,28 +30,6 @@ struct RmsNormArguments {
   u32 rows, hidden;
   float eps;
   u32 weight_is_f32;
-};
-
-// Sums over the threads of a row, and says which row this thread works on.
-struct WarpRow {
-  static constexpr u32 THREADS = WARP;
-
-  static __device__ __forceinline__ u64 row() {
-    return static_cast<u64>(blockIdx.x) * WARP_ROWS + threadIdx.x / WARP;
-  }
-  static __device__ __forceinline__ u32 lane() { return threadIdx.x % WARP; }
-  static __device__ __forceinline__ float total(float x) { return warp_sum(x); }
-};
-
-struct BlockRow {
-  static constexpr u32 THREADS = BLOCK_THREADS;
-
-  static __device__ __forceinline__ u64 row() { return blockIdx.x; }
-  static __device__ __forceinline__ u32 lane() { return threadIdx.x; }
-  static __device__ __forceinline__ float total(float x) {
-    __shared__ float part[THREADS / WARP];
-    return block_sum(x, part);
-  }
 };
 
 __device__ __forceinline__ float inverse_root(float squares, const RmsNormArguments& a) {
@@ -176,10 +152,9 @@ __device__ __forceinline__ void rms_norm_any(const RmsNormArguments& a) {
   const bf16 *x = a.x + row * a.x_stride, *residual = a.residual + row * a.residual_stride;
   bf16 *y = a.y + row * a.y_stride, *sum = a.sum + row * a.sum_stride;
   const bool add = a.residual != nullptr;
-  const auto next = [](u64 e) { return (e + 1) % EIGHT ? e + 1 : e + 1 + (Row::THREADS - 1) * EIGHT; };
   float squares = 0.0f;
 #pragma unroll 1
-  for (u64 e = Row::lane() * EIGHT; e < a.hidden; e = next(e)) {
+  for (u64 e = Row::lane() * EIGHT; e < a.hidden; e = next_element<Row>(e)) {
     float s = to_f32(x[e]);
     if (add) {
       const bf16 rounded = to_bf16(__fadd_rn(s, to_f32(residual[e])));
@@ -191,7 +166,7 @@ __device__ __forceinline__ void rms_norm_any(const RmsNormArguments& a) {
   const float rstd = inverse_root(Row::total(squares), a);
   if (Row::lane() == 0) a.rstd[row] = rstd;
 #pragma unroll 1
-  for (u64 e = Row::lane() * EIGHT; e < a.hidden; e = next(e)) {
+  for (u64 e = Row::lane() * EIGHT; e < a.hidden; e = next_element<Row>(e)) {
     const float weight = a.weight_is_f32 ? static_cast<const float*>(a.weight)[e]
                                          : to_f32(static_cast<const bf16*>(a.weight)[e]);
     y[e] = to_bf16(normed(to_f32(add ? sum[e] : x[e]), rstd, weight));

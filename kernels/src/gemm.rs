@@ -259,6 +259,10 @@ mod tests {
         fn address(&self, view: &View) -> u64 {
             (u64::from(view.buffer.0) << 40) + view.offset
         }
+
+        fn workspace(&self) -> u64 {
+            99 << 40
+        }
     }
 
     fn bf16(buffer: u32, shape: &[u32]) -> View {

@@ -57,10 +57,16 @@ macro_rules! arguments {
 }
 pub(crate) use arguments;
 
+/// Bytes of the workspace that the launches of one op share.
+pub const WORKSPACE_BYTES: u64 = 8 << 20;
+
 /// Where views lie in device memory.
 pub trait Addresses {
     /// Device address of the view's first element.
     fn address(&self, view: &View) -> u64;
+    /// Device address of [`WORKSPACE_BYTES`] bytes, a multiple of 256, in which an op's launches leave something for the
+    /// next; what is there does not outlive the op.
+    fn workspace(&self) -> u64;
 }
 
 /// Why an op cannot run on its kernel.
@@ -127,6 +133,16 @@ pub enum LaunchError {
         /// Blocks there can be.
         most: u64,
     },
+    /// What one launch leaves for the next does not fit between them.
+    #[error(
+        "{op}: {bytes} bytes are needed between its launches, the workspace has {WORKSPACE_BYTES}; split the op"
+    )]
+    Workspace {
+        /// Op name.
+        op: &'static str,
+        /// Bytes needed.
+        bytes: u64,
+    },
 }
 
 /// An op's operands, as its launcher looks at them.
@@ -159,6 +175,14 @@ impl Operands<'_> {
     /// Refuses more blocks than `most`.
     pub fn at_most(&self, blocks: u64, most: u64) -> Result<(), LaunchError> {
         if blocks > most { Err(LaunchError::TooLarge { op: self.op, blocks, most }) } else { Ok(()) }
+    }
+
+    /// The workspace, if so many bytes fit there.
+    pub fn workspace(&self, bytes: u64) -> Result<u64, LaunchError> {
+        if bytes > WORKSPACE_BYTES {
+            return Err(LaunchError::Workspace { op: self.op, bytes });
+        }
+        Ok(self.at.workspace())
     }
 
     /// Whether every row of a view begins at a multiple of 16 bytes.
@@ -209,12 +233,24 @@ pub(crate) mod testing {
         fn address(&self, view: &View) -> u64 {
             (u64::from(view.buffer.0) << 40) + view.offset
         }
+
+        fn workspace(&self) -> u64 {
+            WORKSPACE
+        }
+    }
+
+    /// Where the workspace begins.
+    pub(crate) const WORKSPACE: u64 = 99 << 40;
+
+    /// The arguments of one of several launches.
+    pub(crate) fn arguments_of<A: Arguments>(launch: &Launch) -> A {
+        bytemuck::pod_read_unaligned(&launch.arguments)
     }
 
     /// The one launch there is, with its arguments.
     pub(crate) fn only<A: Arguments>(launches: Result<Vec<Launch>, LaunchError>) -> (Launch, A) {
         let launches = launches.unwrap();
         let [launch] = launches.as_slice() else { panic!("{launches:?}") };
-        (launch.clone(), bytemuck::pod_read_unaligned(&launch.arguments))
+        (launch.clone(), arguments_of(launch))
     }
 }

@@ -3,9 +3,19 @@
 
 use octo_kernels::adamw::AdamWArguments;
 use octo_kernels::attention::AttentionArguments;
+use octo_kernels::bias_backward::BiasBackwardArguments;
+use octo_kernels::columns::ColumnSumsArguments;
+use octo_kernels::embed::EmbedArguments;
+use octo_kernels::embed_backward::{
+    EmbedBackwardAddArguments, EmbedBackwardOrderArguments, EmbedBackwardZeroArguments,
+};
 use octo_kernels::gemm::GemmArguments;
+use octo_kernels::grad_norm::{GradNormFinishArguments, GradNormPartsArguments};
+use octo_kernels::loss_sum::LossSumArguments;
 use octo_kernels::random_fill::RandomFillArguments;
 use octo_kernels::rms_norm::RmsNormArguments;
+use octo_kernels::rms_norm_backward::RmsNormBackwardArguments;
+use octo_kernels::rope_backward::RopeBackwardArguments;
 use octo_kernels::swiglu::{SwigluArguments, SwigluBackwardArguments};
 use octo_kernels::{Arguments, Field, source};
 use octo_ptx::shipped::SM_80;
@@ -28,9 +38,22 @@ fn taken(source: &str, entry: &str) -> Layout {
     match source {
         "adamw" => layout::<AdamWArguments>(),
         "attention" => layout::<AttentionArguments>(),
+        "bias_backward" | "rms_norm_backward" if entry.ends_with("_finish") => {
+            layout::<ColumnSumsArguments>()
+        }
+        "bias_backward" => layout::<BiasBackwardArguments>(),
+        "embed" => layout::<EmbedArguments>(),
+        "embed_backward" if entry.ends_with("_zero") => layout::<EmbedBackwardZeroArguments>(),
+        "embed_backward" if entry.ends_with("_order") => layout::<EmbedBackwardOrderArguments>(),
+        "embed_backward" => layout::<EmbedBackwardAddArguments>(),
         "gemm" => layout::<GemmArguments>(),
+        "grad_norm" if entry.ends_with("_finish") => layout::<GradNormFinishArguments>(),
+        "grad_norm" => layout::<GradNormPartsArguments>(),
+        "loss_sum" => layout::<LossSumArguments>(),
         "random_fill" => layout::<RandomFillArguments>(),
         "rms_norm" => layout::<RmsNormArguments>(),
+        "rms_norm_backward" => layout::<RmsNormBackwardArguments>(),
+        "rope_backward" => layout::<RopeBackwardArguments>(),
         "swiglu" if entry.starts_with("swiglu_backward") => layout::<SwigluBackwardArguments>(),
         "swiglu" => layout::<SwigluArguments>(),
         other => panic!("{other}.cu is new: say here which struct its entries take"),

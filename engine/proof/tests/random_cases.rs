@@ -150,7 +150,70 @@ fn case(kind: u32, choice: &Choice) -> Case {
             };
             o.case(op)
         }
-        7 => attention(o, [m, n, k]),
+        7 => {
+            let op = Embed {
+                ids: o.builder.below(DType::U32, &[m], n.into()),
+                weight: o.matrix(weight, n, k),
+                out: o.matrix(act, m, k),
+            };
+            o.case(op)
+        }
+        8 => {
+            let op = EmbedBackward {
+                ids: o.builder.below(DType::U32, &[m], n.into()),
+                dx: o.matrix(act, m, k),
+                dweight: o.matrix(DType::F32, n, k),
+                accumulate: choice.flag,
+            };
+            o.case(op)
+        }
+        9 => {
+            let op = RmsNormBackward {
+                dy: o.matrix(act, m, n),
+                x: o.matrix(act, m, n),
+                weight: o.vector(weight, n),
+                rstd: o.vector(DType::F32, m),
+                dx: o.matrix(act, m, n),
+                dweight: o.vector(DType::F32, n),
+                accumulate_dx: choice.flag,
+                accumulate: k % 2 == 0,
+            };
+            o.case(op)
+        }
+        10 => {
+            let op = BiasBackward {
+                dy: o.matrix(act, m, n),
+                dbias: o.vector(DType::F32, n),
+                accumulate: choice.flag,
+            };
+            o.case(op)
+        }
+        11 => {
+            let head_dim = if choice.flag { 16 } else { 2 * (k % 20 + 1) };
+            let op = RopeBackward {
+                rope: o.matrix(DType::F32, n, head_dim),
+                positions: o.builder.below(DType::U32, &[m], n.into()),
+                dqk: o.matrix(act, m, 3 * head_dim),
+            };
+            o.case(op)
+        }
+        12 => {
+            let op = LossSum {
+                loss: o.vector(DType::F32, m * n),
+                result: o.vector(DType::F32, StepResult::WORDS),
+                accumulate: choice.flag,
+            };
+            o.case(op)
+        }
+        13 => {
+            let op = GradNorm {
+                grad: o.vector(DType::F32, m * n),
+                step_block: o.builder.values(DType::F32, &[StepBlock::WORDS], [0.0, 0.0, 0.0, 1.0, 0.0]),
+                result: o.vector(DType::F32, StepResult::WORDS),
+            };
+            o.case(op)
+        }
+        14 => attention(o, [m, n, k]),
         _ => {
             let op = RandomFill { out: o.vector(act, m * n), seed: 5, stream: u64::from(k), scale: 0.5 };
             o.case(op)
@@ -208,7 +271,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn an_op_is_refused_or_right(kind in 0..9u32, choice in choice()) {
+    fn an_op_is_refused_or_right(kind in 0..16u32, choice in choice()) {
         let case = case(kind, &choice);
         // What breaks the op's own contract never reaches a backend.
         prop_assume!(case.op.check().is_ok());

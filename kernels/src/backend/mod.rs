@@ -13,7 +13,7 @@ mod ops;
 
 use crate::driver::{Driver, DriverError, Event, Function, GraphExec, Module, Stream};
 use crate::tuning::{Capability, Tuning};
-use crate::{Addresses, Launch};
+use crate::{Addresses, Launch, WORKSPACE_BYTES};
 use copies::{Readback, Staging};
 use octo_ops::{Access, Backend, BackendError, BufferId, DeviceInfo, Op, Program, SLOTS, Slot, View};
 use octo_ptx::shipped::{SM_80, Shipped};
@@ -36,13 +36,19 @@ pub struct CudaBackend {
     programs: Vec<Captured>,
 }
 
-/// Addresses of all buffers.
-#[derive(Default)]
-struct Buffers(Vec<u64>);
+/// Addresses of all buffers and of the workspace, which only the compute stream touches.
+struct Buffers {
+    tensors: Vec<u64>,
+    workspace: u64,
+}
 
 impl Addresses for Buffers {
     fn address(&self, view: &View) -> u64 {
-        self.0.get(view.buffer.0 as usize).copied().unwrap_or(0) + view.offset
+        self.tensors.get(view.buffer.0 as usize).copied().unwrap_or(0) + view.offset
+    }
+
+    fn workspace(&self) -> u64 {
+        self.workspace
     }
 }
 
@@ -61,10 +67,11 @@ impl CudaBackend {
     /// A backend over a driver; `kind` is the device's name as users write it.
     ///
     /// # Errors
-    /// What the driver says when streams cannot be made.
+    /// What the driver says when streams or the workspace cannot be made.
     pub fn new(kind: &'static str, mut driver: Box<dyn Driver>) -> Result<CudaBackend, BackendError> {
         let (compute, home) = streams(driver.as_mut()).map_err(device)?;
         let ready = driver.create_event().map_err(device)?;
+        let workspace = driver.allocate("workspace", WORKSPACE_BYTES).map_err(device)?;
         let facts = driver.device();
         let tuning = Tuning::new(Capability {
             version: facts.capability,
@@ -78,7 +85,7 @@ impl CudaBackend {
             home,
             tuning,
             ready,
-            buffers: Buffers::default(),
+            buffers: Buffers { tensors: Vec::new(), workspace },
             modules: BTreeMap::new(),
             functions: BTreeMap::new(),
             staging: Staging::default(),
@@ -169,8 +176,8 @@ impl Backend for CudaBackend {
         let bytes = bytes.max(1);
         let address = self.driver.allocate(name, bytes).map_err(device)?;
         self.driver.fill(self.compute, address, 0, bytes).map_err(device)?;
-        self.buffers.0.push(address);
-        Ok(BufferId(self.buffers.0.len() as u32 - 1))
+        self.buffers.tensors.push(address);
+        Ok(BufferId(self.buffers.tensors.len() as u32 - 1))
     }
 
     fn run(&mut self, op: &Op) -> Result<(), BackendError> {

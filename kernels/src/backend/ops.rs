@@ -1,7 +1,10 @@
 //! Which op has which kernel: the only place that matches on ops.
 
 use crate::tuning::Tuning;
-use crate::{Addresses, Launch, adamw, attention, gemm, random_fill, rms_norm, swiglu};
+use crate::{
+    Addresses, Launch, adamw, attention, bias_backward, embed, embed_backward, gemm, grad_norm, loss_sum,
+};
+use crate::{random_fill, rms_norm, rms_norm_backward, rope_backward, swiglu};
 use octo_ops::Op;
 
 /// The launches of an op, or why this backend has none.
@@ -12,22 +15,22 @@ pub(super) fn launches(op: &Op, at: &dyn Addresses, tuning: &Tuning) -> Result<V
         Op::LinearBackwardInput(op) => said(gemm::linear_backward_input(op, at, tuning)),
         Op::LinearBackwardWeight(op) => said(gemm::linear_backward_weight(op, at, tuning)),
         Op::Attention(op) => said(attention::attention(op, at, tuning)),
+        Op::Embed(op) => said(embed::embed(op, at)),
+        Op::EmbedBackward(op) => said(embed_backward::embed_backward(op, at)),
+        Op::RmsNormBackward(op) => said(rms_norm_backward::rms_norm_backward(op, at)),
+        Op::BiasBackward(op) => said(bias_backward::bias_backward(op, at)),
+        Op::RopeBackward(op) => said(rope_backward::rope_backward(op, at)),
+        Op::LossSum(op) => said(loss_sum::loss_sum(op, at)),
+        Op::GradNorm(op) => said(grad_norm::grad_norm(op, at)),
         Op::RmsNorm(op) => said(rms_norm::rms_norm(op, at)),
         Op::SwigluBackward(op) => said(swiglu::swiglu_backward(op, at)),
         Op::AdamW(op) => said(adamw::adamw(op, at)),
         Op::RandomFill(op) => said(random_fill::random_fill(op, at)),
-        Op::Embed(_)
-        | Op::QkvRope(_)
+        Op::QkvRope(_)
         | Op::HeadLoss(_)
         | Op::HeadLogprob(_)
         | Op::HeadSample(_)
-        | Op::BiasBackward(_)
-        | Op::AttentionBackward(_)
-        | Op::RopeBackward(_)
-        | Op::RmsNormBackward(_)
-        | Op::EmbedBackward(_)
-        | Op::LossSum(_)
-        | Op::GradNorm(_) => {
+        | Op::AttentionBackward(_) => {
             Err("it has no CUDA kernel yet; take `--device cpu` (for train: `--set run.device=cpu`)".into())
         }
     }

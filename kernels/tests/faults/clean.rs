@@ -5,7 +5,10 @@ use crate::device::Device;
 use crate::on::product_apart;
 use octo_kernels::driver::SimConfig;
 use octo_kernels::tuning::{Capability, Tuning, rows};
-use octo_kernels::{Addresses, Launch, adamw, gemm, random_fill, rms_norm, swiglu};
+use octo_kernels::{
+    Addresses, Launch, adamw, attention, bias_backward, embed, embed_backward, gemm, grad_norm,
+};
+use octo_kernels::{loss_sum, random_fill, rms_norm, rms_norm_backward, rope_backward, swiglu};
 use octo_ops::{DType, Op, View};
 use octo_ptx::{parse, shipped::SM_80};
 use std::collections::BTreeSet;
@@ -23,6 +26,10 @@ impl Addresses for Apart {
     fn address(&self, view: &View) -> u64 {
         ((u64::from(view.buffer.0) + 1) << 40) + view.offset
     }
+
+    fn workspace(&self) -> u64 {
+        1 << 39
+    }
 }
 
 /// What the backend launches for an op; nothing where it has no kernel for it or its types.
@@ -37,6 +44,14 @@ fn launches(op: &Op) -> Vec<Launch> {
         Op::SwigluBackward(op) => swiglu::swiglu_backward(op, &Apart).unwrap_or_default(),
         Op::AdamW(op) => adamw::adamw(op, &Apart).unwrap_or_default(),
         Op::RandomFill(op) => random_fill::random_fill(op, &Apart).unwrap_or_default(),
+        Op::Attention(op) => attention::attention(op, &Apart, &tuning).unwrap_or_default(),
+        Op::Embed(op) => embed::embed(op, &Apart).unwrap_or_default(),
+        Op::EmbedBackward(op) => embed_backward::embed_backward(op, &Apart).unwrap_or_default(),
+        Op::RmsNormBackward(op) => rms_norm_backward::rms_norm_backward(op, &Apart).unwrap_or_default(),
+        Op::BiasBackward(op) => bias_backward::bias_backward(op, &Apart).unwrap_or_default(),
+        Op::RopeBackward(op) => rope_backward::rope_backward(op, &Apart).unwrap_or_default(),
+        Op::LossSum(op) => loss_sum::loss_sum(op, &Apart).unwrap_or_default(),
+        Op::GradNorm(op) => grad_norm::grad_norm(op, &Apart).unwrap_or_default(),
         _ => Vec::new(),
     }
 }

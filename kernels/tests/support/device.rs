@@ -18,6 +18,11 @@ impl Addresses for Device {
     fn address(&self, view: &View) -> u64 {
         self.buffers[view.buffer.0 as usize] + view.offset
     }
+
+    /// A product needs none; an access there would be out of bounds.
+    fn workspace(&self) -> u64 {
+        0
+    }
 }
 
 impl Device {

@@ -22,15 +22,20 @@ impl Spec for BiasBackward {
 
     fn cases() -> Vec<Case> {
         let mut cases = Vec::new();
-        for tokens in TOKENS {
-            for accumulate in [false, true] {
-                let mut c = CaseBuilder::new();
-                let op = BiasBackward {
-                    dy: c.normal(DType::F32, &[tokens, 40], 1.0),
-                    dbias: c.normal(DType::F32, &[40], 1.0),
-                    accumulate,
-                };
-                cases.push(c.finish(format!("f32/{tokens}x40-accumulate_{accumulate}"), op));
+        for dtype in [DType::F32, DType::Bf16] {
+            // The last is more rows than one part has.
+            for tokens in TOKENS.into_iter().chain([200]) {
+                for n in [40, 261] {
+                    for accumulate in [false, true] {
+                        let mut c = CaseBuilder::new();
+                        let op = BiasBackward {
+                            dy: c.hard(dtype, &[tokens, n]),
+                            dbias: c.normal(DType::F32, &[n], 1.0),
+                            accumulate,
+                        };
+                        cases.push(c.finish(format!("{dtype}/{tokens}x{n}-accumulate_{accumulate}"), op));
+                    }
+                }
             }
         }
         cases

@@ -24,15 +24,17 @@ impl Spec for Embed {
 
     fn cases() -> Vec<Case> {
         let mut cases = Vec::new();
-        for mix in Mix::F32 {
+        for mix in Mix::F32.into_iter().chain([Mix::BF16, Mix::of(DType::Bf16, DType::F32)]) {
             for tokens in TOKENS {
-                let mut c = CaseBuilder::new();
-                let op = Embed {
-                    ids: c.below(DType::U32, &[tokens], 11),
-                    weight: c.normal(mix.weight, &[11, 24], 1.0),
-                    out: c.output(DType::F32, &[tokens, 24]),
-                };
-                cases.push(c.finish(format!("{mix}/{tokens}x24"), op));
+                for hidden in [24, 129] {
+                    let mut c = CaseBuilder::new();
+                    let op = Embed {
+                        ids: c.below(DType::U32, &[tokens], 11),
+                        weight: c.normal(mix.weight, &[11, hidden], 1.0),
+                        out: c.output(mix.activation, &[tokens, hidden]),
+                    };
+                    cases.push(c.finish(format!("{mix}/{tokens}x{hidden}"), op));
+                }
             }
         }
         cases

@@ -24,16 +24,22 @@ impl Spec for EmbedBackward {
 
     fn cases() -> Vec<Case> {
         let mut cases = Vec::new();
-        for tokens in TOKENS {
-            for accumulate in [false, true] {
-                let mut c = CaseBuilder::new();
-                let op = EmbedBackward {
-                    ids: c.below(DType::U32, &[tokens], 11),
-                    dx: c.normal(DType::F32, &[tokens, 24], 1.0),
-                    dweight: c.normal(DType::F32, &[13, 24], 1.0),
-                    accumulate,
-                };
-                cases.push(c.finish(format!("f32/{tokens}x24-accumulate_{accumulate}"), op));
+        for dtype in [DType::F32, DType::Bf16] {
+            for tokens in TOKENS {
+                // The last has more columns than a block takes.
+                for hidden in [24, 129, 1032] {
+                    for accumulate in [false, true] {
+                        let mut c = CaseBuilder::new();
+                        let op = EmbedBackward {
+                            ids: c.below(DType::U32, &[tokens], 11),
+                            dx: c.hard(dtype, &[tokens, hidden]),
+                            dweight: c.normal(DType::F32, &[13, hidden], 1.0),
+                            accumulate,
+                        };
+                        let name = format!("{dtype}/{tokens}x{hidden}-accumulate_{accumulate}");
+                        cases.push(c.finish(name, op));
+                    }
+                }
             }
         }
         cases

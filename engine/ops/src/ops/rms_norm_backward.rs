@@ -36,23 +36,28 @@ impl Spec for RmsNormBackward {
 
     fn cases() -> Vec<Case> {
         let mut cases = Vec::new();
-        for mix in Mix::F32 {
-            for tokens in TOKENS {
+        for mix in Mix::F32.into_iter().chain([Mix::BF16, Mix::of(DType::Bf16, DType::F32)]) {
+            // On a GPU also rows wider than what a warp, half a block and a block hold at once, and parts of several rows.
+            let large = [(7, 1032), (7, 4104), (7, 8200), (1030, 24), (300, 1032)];
+            let large = large.into_iter().filter(|_| mix.activation == DType::Bf16);
+            let small = TOKENS.into_iter().flat_map(|tokens| [(tokens, 72), (tokens, 129)]);
+            for (tokens, hidden) in small.chain(large) {
                 for accumulate in [false, true] {
                     let mut c = CaseBuilder::new();
-                    let shape = [tokens, 72];
+                    let shape = [tokens, hidden];
                     let rstd: Vec<f64> = (0..tokens).map(|t| 0.5 + f64::from(t % 5)).collect();
                     let op = RmsNormBackward {
-                        dy: c.normal(DType::F32, &shape, 1.0),
-                        x: c.normal(DType::F32, &shape, 1.0),
-                        weight: c.normal(mix.weight, &[72], 1.0),
+                        dy: c.normal(mix.activation, &shape, 1.0),
+                        x: c.normal(mix.activation, &shape, 1.0),
+                        weight: c.normal(mix.weight, &[hidden], 1.0),
                         rstd: c.values(DType::F32, &[tokens], rstd),
-                        dx: c.normal(DType::F32, &shape, 1.0),
-                        dweight: c.normal(DType::F32, &[72], 1.0),
+                        dx: c.normal(mix.activation, &shape, 1.0),
+                        dweight: c.normal(DType::F32, &[hidden], 1.0),
                         accumulate_dx: accumulate,
                         accumulate,
                     };
-                    cases.push(c.finish(format!("{mix}/{tokens}x72-accumulate_{accumulate}"), op));
+                    let name = format!("{mix}/{tokens}x{hidden}-accumulate_{accumulate}");
+                    cases.push(c.finish(name, op));
                 }
             }
         }

@@ -31,18 +31,21 @@ impl Spec for RopeBackward {
     }
 
     fn cases() -> Vec<Case> {
-        TOKENS
-            .into_iter()
-            .map(|tokens| {
-                let mut c = CaseBuilder::new();
-                let fused = c.normal(DType::F32, &[tokens, 40], 1.0);
-                let op = RopeBackward {
-                    rope: c.normal(DType::F32, &[50, 8], 0.7),
-                    positions: c.below(DType::U32, &[tokens], 50),
-                    dqk: fused.slice_columns(0, 32),
-                };
-                c.finish(format!("f32/{tokens}x4h8"), op)
-            })
-            .collect()
+        let mut cases = Vec::new();
+        for dtype in [DType::F32, DType::Bf16] {
+            for tokens in TOKENS {
+                for head_dim in [8, 64] {
+                    let mut c = CaseBuilder::new();
+                    let fused = c.normal(dtype, &[tokens, 5 * head_dim], 1.0);
+                    let op = RopeBackward {
+                        rope: c.normal(DType::F32, &[50, head_dim], 0.7),
+                        positions: c.below(DType::U32, &[tokens], 50),
+                        dqk: fused.slice_columns(0, 4 * head_dim),
+                    };
+                    cases.push(c.finish(format!("{dtype}/{tokens}x4h{head_dim}"), op));
+                }
+            }
+        }
+        cases
     }
 }
