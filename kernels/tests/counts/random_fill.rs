@@ -22,8 +22,8 @@ fn sixteen_bytes_a_lane_are_written_and_nothing_is_read() {
 
 #[test]
 fn instructions_stay_in_their_budget() {
-    // In PTX, where a 32 × 32-bit product is a product, a shift and a conversion: half a Philox block of ten rounds, and
-    // the sum of four halves. The 35 integer operations of the head are those that remain in a GPU's instructions.
+    // Thread instructions an element in the PTX, as measured and rounded up: a limit against growth, not worked out. The
+    // head's 35 are integer operations alone, and these are all instructions, moves and conversions of halves included.
     for (name, dtype, budget) in [("f32", DType::F32, 75.0), ("bf16", DType::Bf16, 66.0)] {
         let taken = instructions_an_element(8192, 32_768, |device, elements| fill(device, elements, dtype));
         hold(name, taken, budget);

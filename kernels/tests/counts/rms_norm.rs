@@ -78,8 +78,8 @@ fn bytes_are_the_floor() {
 
 #[test]
 fn instructions_stay_in_their_budget() {
-    // In PTX, all classes together, and lanes without work counted: a bf16 is two conversions (a shift or mask, a move),
-    // a square and two products, an eighth of what an access costs, and a 1,024th or 4,096th of the sums over lanes.
+    // Thread instructions an element in the PTX, as measured and rounded up: a limit against growth, not worked out. The
+    // formula alone is a square and two products.
     for (name, hidden, add, budget) in [
         ("warp", 1024u32, false, 14.6),
         ("block", 4096, false, 17.5),
