@@ -48,7 +48,7 @@ impl Backend for CpuBackend {
     }
 
     fn supports(&self, op: &Op) -> bool {
-        check_dtypes(op).is_ok()
+        check_operands(op).is_ok()
     }
 
     fn allocate(&mut self, name: &str, bytes: u64) -> Result<BufferId, BackendError> {
@@ -56,7 +56,7 @@ impl Backend for CpuBackend {
     }
 
     fn run(&mut self, op: &Op) -> Result<(), BackendError> {
-        check_dtypes(op)?;
+        check_operands(op)?;
         match &mut self.capturing {
             Some(ops) => {
                 ops.push(*op);
@@ -120,14 +120,51 @@ impl Backend for CpuBackend {
     }
 }
 
-/// On the CPU activations are f32; only parameters may be bf16, and data that are made for others.
-fn check_dtypes(op: &Op) -> Result<(), BackendError> {
-    match op.bf16_activation().filter(|_| !matches!(op, Op::RandomFill(_))) {
+/// On the CPU activations are f32; only parameters may be bf16, and data that are made for others. Products and
+/// attention walk rows that have gaps between them, and so do the gradients of bias and SwiGLU; others are written for
+/// unbroken memory.
+fn check_operands(op: &Op) -> Result<(), BackendError> {
+    let unsupported = |what| Err(BackendError::Unsupported { op: op.name(), device: "cpu", what });
+    if let Some(o) = op.bf16_activation().filter(|_| !matches!(op, Op::RandomFill(_))) {
+        return unsupported(format!("`{}` is bf16, and the CPU keeps activations in f32", o.name));
+    }
+    let flat = matches!(
+        op,
+        Op::Embed(_)
+            | Op::EmbedBackward(_)
+            | Op::RmsNorm(_)
+            | Op::RmsNormBackward(_)
+            | Op::LossSum(_)
+            | Op::GradNorm(_)
+            | Op::AdamW(_)
+            | Op::RandomFill(_)
+    );
+    match op.operands().iter().find(|o| flat && !o.view.is_contiguous()) {
         None => Ok(()),
-        Some(o) => Err(BackendError::Unsupported {
-            op: op.name(),
-            device: "cpu",
-            what: format!("`{}` is bf16, and the CPU keeps activations in f32", o.name),
-        }),
+        Some(o) => unsupported(format!("`{}` has gaps between its rows", o.name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use octo_ops::{BufferId, DType, RmsNorm, View};
+
+    #[test]
+    fn rows_with_gaps_are_refused_where_they_would_be_misread() {
+        let view = |buffer, shape: &[u32]| View::new(BufferId(buffer), 0, DType::F32, shape);
+        let op = RmsNorm {
+            x: view(0, &[3, 8]),
+            residual: None,
+            weight: view(1, &[8]),
+            y: view(2, &[3, 8]),
+            sum: None,
+            rstd: view(3, &[3]),
+            eps: 1e-5,
+        };
+        assert!(check_operands(&op.into()).is_ok());
+        let gapped = RmsNorm { x: view(0, &[3, 8]).with_row_stride(12), ..op };
+        let error = check_operands(&gapped.into()).unwrap_err();
+        assert!(error.to_string().contains("`x` has gaps"), "{error}");
     }
 }
