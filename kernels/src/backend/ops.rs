@@ -30,13 +30,14 @@ pub(super) fn launches(op: &Op, at: &dyn Addresses, tuning: &Tuning) -> Result<V
         | Op::HeadLoss(_)
         | Op::HeadLogprob(_)
         | Op::HeadSample(_)
-        | Op::AttentionBackward(_) => {
-            Err("it has no CUDA kernel yet; take `--device cpu` (for train: `--set run.device=cpu`)".into())
-        }
+        | Op::AttentionBackward(_) => Err(format!("it has no CUDA kernel yet; {REMEDY}")),
     }
 }
 
+/// What a user can do about an op that is refused.
+const REMEDY: &str = "take `--device cpu` (for train: `--set run.device=cpu`)";
+
 /// A launcher's refusal in its own words.
 fn said<E: std::error::Error>(launches: Result<Vec<Launch>, E>) -> Result<Vec<Launch>, String> {
-    launches.map_err(|error| error.to_string())
+    launches.map_err(|error| format!("{error}; {REMEDY}"))
 }
