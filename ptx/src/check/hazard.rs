@@ -74,7 +74,7 @@ pub enum Missing {
     Barrier,
     /// Two lanes of one warp, which need not run in step.
     WarpBarrier,
-    /// Two lanes of one instruction write different values.
+    /// Two lanes of one instruction write different values, or copy, to the same bytes.
     OneWriter,
     /// Two blocks.
     BlockOrder,

@@ -42,11 +42,12 @@ enum Step {
         warp: u32,
         mask: u32,
     },
-    /// Eight bytes a lane, from `place` on.
+    /// Eight bytes a lane, from `place` on, `stride` · 8 bytes apart.
     Copy {
         warp: u32,
         mask: u32,
         place: u32,
+        stride: u32,
     },
     Commit {
         warp: u32,
@@ -122,10 +123,10 @@ fn step(atomics: bool) -> impl Strategy<Value = Step> {
             Step::Partial { wait, arrive: [arrive[0] & !wait[0], arrive[1] & !wait[1]] }
         }),
         3 => (mask(), scope).prop_map(|((warp, mask), scope)| Step::Fence { warp, mask, scope }),
-        1 => mask().prop_filter_map("few", |(warp, mask)| {
-            (mask.count_ones() < 3).then_some(Step::Exit { warp, mask })
+        1 => (0u32..2, 1u32..7).prop_map(|(warp, mask)| Step::Exit { warp, mask }),
+        1 => (mask(), 0u32..8, 0u32..4).prop_map(|((warp, mask), place, spread)| {
+            Step::Copy { warp, mask, place, stride: u32::from(spread > 0) }
         }),
-        1 => (mask(), 0u32..8).prop_map(|((warp, mask), place)| Step::Copy { warp, mask, place }),
         1 => mask().prop_map(|(warp, mask)| Step::Commit { warp, mask }),
         1 => (mask(), prop_oneof![Just(None), Just(Some(0)), Just(Some(1))])
             .prop_map(|((warp, mask), pending)| Step::Wait { warp, mask, pending }),
@@ -343,8 +344,8 @@ impl Oracle {
                     self.gone[me] = true;
                 }
             }
-            Step::Copy { warp, mask, place } => {
-                let (access, to) = (copy(), addresses(8, place, 1));
+            Step::Copy { warp, mask, place, stride } => {
+                let (access, to) = (copy(), addresses(8, place, stride));
                 for me in self.live(block, warp, mask) {
                     let to = u64::from(to[me % THREADS as usize % 32]);
                     fine &= self.touch(at, me, block, to, &access);
@@ -447,8 +448,8 @@ fn check(
             gone[warp as usize] |= mask;
             Ok(())
         }
-        Step::Copy { warp, mask, place } => {
-            let to = addresses(8, place, 1);
+        Step::Copy { warp, mask, place, stride } => {
+            let to = addresses(8, place, stride);
             let from = [BASE + 4096; 32];
             block.copy_issue(global, warp, here(warp, mask), 77, 8, &to, &from, &[0; 32])
         }

@@ -243,6 +243,10 @@ impl Order {
     }
 
     pub(super) fn barrier_arrive(&mut self, id: u32, warp: u32, mask: u32) {
+        if mask == 0 {
+            // Nobody came: not even what the whole warp did before its last meeting is brought.
+            return;
+        }
         let (stamp, floor) = (self.now, self.warps[warp as usize].floor);
         let known = self.known_to(warp, mask);
         self.told(warp);

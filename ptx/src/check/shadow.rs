@@ -65,7 +65,7 @@ impl Event {
 
     /// Whether it forgets what lay there before.
     pub(super) const fn overwrites(&self) -> bool {
-        matches!(self.kind(), AccessKind::Store) && !self.strong()
+        matches!(self.kind(), AccessKind::Store | AccessKind::Copy) && !self.strong()
     }
 
     pub(super) const fn strong(&self) -> bool {

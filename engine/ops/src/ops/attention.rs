@@ -134,7 +134,7 @@ impl Spec for Attention {
             cases.push(packed_case(DType::Bf16, &[0, 3, 90], heads));
         }
         cases.push(packed_case(DType::Bf16, &[0, 1100], [1, 1, 16]));
-        for (dtype, head_dims) in [(DType::F32, &[16][..]), (DType::Bf16, &[16, 64, 128])] {
+        for (dtype, head_dims) in [(DType::F32, &[16][..]), (DType::Bf16, &[16, 64, 128, 144])] {
             for &head_dim in head_dims {
                 cases.push(paged_case(dtype, head_dim, 140));
             }

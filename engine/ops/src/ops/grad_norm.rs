@@ -43,6 +43,14 @@ impl Spec for GradNorm {
             result: c.values(DType::F32, &[StepResult::WORDS], [f64::INFINITY, 0.0, 0.0, 0.0]),
         };
         cases.push(c.finish("f32/70-infinite_loss_halts", op));
+        // A bucket may begin anywhere: not at a multiple of what a vector load takes.
+        let mut c = CaseBuilder::new();
+        let op = GradNorm {
+            grad: c.hard(DType::F32, &[3001]).slice_rows(1, 3000),
+            step_block: c.values(DType::F32, &[StepBlock::WORDS], [0.0, 0.0, 0.0, 1.0, 0.0]),
+            result: c.values(DType::F32, &[StepResult::WORDS], [2.5, 0.0, 0.0, 0.0]),
+        };
+        cases.push(c.finish("f32/3000-from_the_second", op));
         cases
     }
 }
