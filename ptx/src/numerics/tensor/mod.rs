@@ -24,9 +24,12 @@
 //! F, NaN, overflow, f16 results, the least exponent); Khattak and Mikaitis, "Accurate models of NVIDIA tensor
 //! cores", arXiv:2512.07004, 2025 (products not normalised). The sign of a sum of negative zeros is a guess.
 //!
-//! Finite operands with f32 accumulators take a path of 32-bit integers over eight columns at a time; all else,
-//! and the tests, the scalar [`dot`].
+//! Three ways, from fast to exact everywhere: 16-bit operands of ordinary size in f32 ([`direct`], AVX2); finite operands
+//! in 32-bit integers, eight columns at a time ([`fast`]); all else, and the tests, the scalar [`dot`]. Accumulators of the
+//! first two are f32. All give the same bits.
 
+#[cfg(target_arch = "x86_64")]
+mod direct;
 mod fast;
 #[cfg(test)]
 mod tests;
@@ -119,12 +122,16 @@ pub fn mma(
     if !fits(k, bits, out.bits() as usize, [a, b, c, d]) {
         return false;
     }
+    let group = architecture.group(bits);
+    let fractional = architecture.fractional_bits();
+    #[cfg(target_arch = "x86_64")]
+    if out == F32 && direct::products(format, fractional, group, [a, b, c], d) {
+        return true;
+    }
     let mask = if bits == 32 { 0x7_ffff } else { 0xffff };
     let left = gather(&layout.left, mask, a);
     let right = gather(&layout.right, mask, b);
     let mut sums = gather(&layout.accumulator, u32::MAX >> (32 - out.bits()), c);
-    let group = architecture.group(bits);
-    let fractional = architecture.fractional_bits();
     if out == F16 || !fast::products(format, fractional, k, group, &left, &right, &mut sums) {
         products(format, out, fractional, k, group, &left, &right, &mut sums);
     }

@@ -315,6 +315,56 @@ proptest! {
         }
     }
 
+    /// The path straight from registers is the scalar model wherever it serves, and it serves ordinary numbers.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn the_direct_path_gives_the_models_bits(
+        x in elements(256), y in elements(128), z in addends(), ordinary in any::<bool>(), apart in 0u32..3
+    ) {
+        for (format, ty) in [(BF16, Bf16), (F16, Half)] {
+            let (greatest, shift, bias) = if format == F16 { (31, 10, 15) } else { (255, 7, 127) };
+            // Exponents around 1, or anywhere; A's and B's set apart so that products reach the ends of the room.
+            let shaped = |bits: u32, by: i32| {
+                if !ordinary {
+                    return finite(bits, greatest, shift);
+                }
+                let exponent = bias + by + (bits >> shift) as i32 % 8;
+                bits & !(greatest << shift) | (exponent as u32) << shift
+            };
+            let by = if format == F16 { 0 } else { [0, -32, 55][apart as usize] };
+            let left = std::array::from_fn(|m| std::array::from_fn(|i| shaped(x[m * 16 + i], by)));
+            let right = std::array::from_fn(|i| std::array::from_fn(|n| shaped(y[i * 8 + n], by)));
+            let start: [[u32; 8]; 16] = std::array::from_fn(|m| {
+                std::array::from_fn(|n| {
+                    let c = z[m * 8 + n];
+                    if ordinary { c & 0x807f_ffff | (120 + c % 16) << 23 } else { finite(c, 255, 23) }
+                })
+            });
+            for architecture in BOTH {
+                for k in [8, 16] {
+                    let (fractional, group) = (architecture.fractional_bits(), architecture.group(16));
+                    let mut expected = start;
+                    products(format, F32, fractional, k, group, &left, &right, &mut expected);
+                    let a = pack(Fragment::A { k, bits: 16 }, |m, i| left[m][i]);
+                    let b = pack(Fragment::B { k, bits: 16 }, |i, n| right[i][n]);
+                    let z = Fragment::Accumulator { bits: 32 };
+                    let c = pack(z, |m, n| start[m][n]);
+                    let mut d = vec![[0x5555_5555; 32]; 4];
+                    let done = direct::products(format, fractional, group, [&a, &b, &c], &mut d);
+                    if ordinary && apart == 0 && is_x86_feature_detected!("avx2") {
+                        prop_assert!(done, "{:?} are ordinary", format);
+                    }
+                    for row in 0..16 {
+                        for column in 0..8 {
+                            let expected = if done { expected[row][column] } else { 0x5555_5555 };
+                            prop_assert_eq!(at(z, &d, row, column), expected, "{:?} k{} {},{}", ty, k, row, column);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
     /// Against plain f64 arithmetic, with the error that truncation allows.
     #[test]
     fn sums_are_those_of_f64_up_to_what_is_cut(x in elements(16), y in elements(16), z in any::<f32>()) {
