@@ -103,10 +103,11 @@ impl ModelArgs {
             cache_tokens: needs.cache_tokens(context as usize).min(CACHE_TOKENS) as u32,
         };
         let mut queue = open(self.device, self.threads.map(|n| n as usize))?;
-        let dtype = match dir.weights().narrowest_dtype() {
+        let stored = match dir.weights().narrowest_dtype() {
             WeightDType::Bf16 => DType::Bf16,
             _ => DType::F32,
         };
+        let dtype = queue.describe().precision.weights_from(stored);
         let net = Net::allocate(&mut queue, dir.config().clone(), dtype, context)?;
         let session = Session::allocate(&mut queue, &net, limits)?;
         queue.seal();

@@ -94,6 +94,17 @@ pub enum TrainError {
         /// Rows of the embedding.
         vocab: usize,
     },
+    /// The device has no arithmetic for weights of that type.
+    #[error(
+        "[model] weights = \"{wanted}\" cannot be had on device `{device}`, which computes in bf16; leave it out, or take \
+         `--set run.device=cpu` (the optimizer keeps f32 masters either way)"
+    )]
+    Weights {
+        /// What the recipe asks for.
+        wanted: &'static str,
+        /// The device.
+        device: &'static str,
+    },
     /// A sequence is longer than the model allows.
     #[error("sequence_length {sequence_length} exceeds the model's max_position_embeddings {positions}")]
     Positions {

@@ -11,7 +11,7 @@ use crate::validation::HeldOut;
 use crate::{Observer, TrainError, TrainOptions, flops_per_token};
 use octo_durable::free_bytes;
 use octo_model::{ModelConfig, Snapshot};
-use octo_ops::{DType, LinearResidual};
+use octo_ops::{LinearResidual, Precision};
 use octo_queue::{Queue, QueueError, record};
 use octo_recipe::{Checkpoints, Plan, Recipe, plan};
 use serde::Deserialize;
@@ -109,7 +109,7 @@ pub fn forecast(
     for validation in &recipe.validation {
         HeldOut::prepare(validation, recipe, &named.tokenizer, vocab, observer)?;
     }
-    let (queue, _) = record();
+    let (queue, _) = record(setup::device(recipe).precision());
     let ready = setup::allocate(recipe, &named, queue)?;
     let done = match &named.start {
         Start::Resume(_, checkpoint) => checkpoint.run.step,
@@ -189,14 +189,19 @@ fn device_and_rate(recipe: &Recipe, named: &Named, holds_a_run: bool) -> (String
         Ok(queue) => queue,
         Err(error) => return (error.to_string(), measured),
     };
+    let device = queue.describe();
     let guess = || {
+        // A simulated GPU takes an hour for what a real one does in a second: nothing follows from it.
+        if device.kind == "sim" {
+            return None;
+        }
         let flops_per_sec = product_rate(&mut queue, &named.config).ok()?;
         let longest = recipe.stages.iter().map(|stage| stage.sequence_length).max().unwrap_or(0);
         let tokens_per_sec = STEP_OF_PRODUCTS * flops_per_sec / flops_per_token(&named.config, longest);
         Some(TokenRate { tokens_per_sec, measured: false })
     };
     let rate = measured.or_else(guess);
-    (queue.describe().description, rate)
+    (device.description, rate)
 }
 
 /// The share of its products' rate that a whole step reaches: what it does beside them takes the rest
@@ -228,11 +233,12 @@ fn product_rate(queue: &mut Queue, config: &ModelConfig) -> Result<f64, QueueErr
     const ROWS: u32 = 512;
     const AT_LEAST: Duration = Duration::from_millis(300);
     let (n, k) = (config.hidden_size, config.intermediate_size);
+    let Precision { activations, weights } = queue.describe().precision;
     let op = LinearResidual {
-        x: queue.tensor("x", DType::F32, &[ROWS, k])?,
-        weight: queue.tensor("weight", DType::F32, &[n, k])?,
-        residual: queue.tensor("residual", DType::F32, &[ROWS, n])?,
-        out: queue.tensor("out", DType::F32, &[ROWS, n])?,
+        x: queue.tensor("x", activations, &[ROWS, k])?,
+        weight: queue.tensor("weight", weights[0], &[n, k])?,
+        residual: queue.tensor("residual", activations, &[ROWS, n])?,
+        out: queue.tensor("out", activations, &[ROWS, n])?,
     };
     // The first one finds memory cold.
     queue.run(op)?;

@@ -7,7 +7,7 @@ use octo_durable::Verifying;
 use octo_infer::{Limits, Session};
 use octo_model::hf::{Companions, ParamFiles, model_path};
 use octo_model::{AdamWConfig, ModelConfig, ModelDir, Net, Shape, Trainer, WeightDType};
-use octo_ops::DType;
+use octo_ops::{DType, DeviceInfo};
 use octo_queue::{DeviceKind, Queue};
 use octo_recipe::{Device, ModelStart, OptimizerState, Recipe, Weights as WeightsChoice};
 use octo_text::Tokenizer;
@@ -105,13 +105,16 @@ pub(crate) fn open(recipe: &Recipe, checkpoint: Option<Checkpoint>) -> Result<Na
     Ok(Named { config, start, tokenizer, companions: Arc::new(companions) })
 }
 
-/// The dtype of the weights: `auto` is that of the directory on the CPU, f32 for random starts. A run keeps the
-/// one it began with.
-pub(crate) fn weight_dtype(recipe: &Recipe, start: &Start) -> DType {
-    match (recipe.model.weights, start) {
+/// The dtype of the weights: `auto` is that of the directory, f32 for random starts, or else the device's own. A run keeps
+/// the one it began with as long as its device has it.
+fn weight_dtype(recipe: &Recipe, start: &Start, device: &DeviceInfo) -> Result<DType, TrainError> {
+    let stored = match (recipe.model.weights, start) {
         (_, Start::Resume(_, checkpoint)) if checkpoint.run.weights == "bf16" => DType::Bf16,
-        (_, Start::Resume(..)) => DType::F32,
-        (WeightsChoice::F32, _) | (WeightsChoice::Auto, Start::Random) => DType::F32,
+        (_, Start::Resume(..)) | (WeightsChoice::Auto, Start::Random) => DType::F32,
+        (WeightsChoice::F32, _) => match device.precision.weights.contains(&DType::F32) {
+            true => DType::F32,
+            false => return Err(TrainError::Weights { wanted: "f32", device: device.kind }),
+        },
         (WeightsChoice::Bf16, _) => DType::Bf16,
         (WeightsChoice::Auto, Start::Directory(dir) | Start::Branch(dir, _)) => {
             match dir.weights().narrowest_dtype() {
@@ -119,7 +122,8 @@ pub(crate) fn weight_dtype(recipe: &Recipe, start: &Start) -> DType {
                 _ => DType::F32,
             }
         }
-    }
+    };
+    Ok(device.precision.weights_from(stored))
 }
 
 /// The device a recipe names.
@@ -137,7 +141,7 @@ pub(crate) fn allocate(recipe: &Recipe, named: &Named, mut queue: Queue) -> Resu
     let longest = recipe.stages.iter().map(|stage| stage.sequence_length).max().unwrap_or(0);
     let positions = count("sequence_length", longest)?;
     let samples = sample_context(recipe, &named.config);
-    let dtype = weight_dtype(recipe, &named.start);
+    let dtype = weight_dtype(recipe, &named.start, &queue.describe())?;
     let net = Net::allocate(&mut queue, named.config.clone(), dtype, positions.max(samples))?;
     let session = match &recipe.samples {
         None => None,

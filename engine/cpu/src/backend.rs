@@ -2,7 +2,7 @@
 
 use crate::memory::Memory;
 use crate::ops;
-use octo_ops::{Backend, BackendError, BufferId, DeviceInfo, Op, Program, SLOTS, Slot, View};
+use octo_ops::{Backend, BackendError, BufferId, DeviceInfo, Op, Precision, Program, SLOTS, Slot, View};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 /// CPU cores.
@@ -44,7 +44,8 @@ impl Backend for CpuBackend {
         let threads = self.pool.current_num_threads();
         let plural = if threads == 1 { "" } else { "s" };
         let isa = crate::simd::Isa::current();
-        DeviceInfo { kind: "cpu", description: format!("cpu: {threads} thread{plural}, {isa:?}") }
+        let description = format!("cpu: {threads} thread{plural}, {isa:?}");
+        DeviceInfo { kind: "cpu", description, precision: Precision::CPU }
     }
 
     fn supports(&self, op: &Op) -> bool {

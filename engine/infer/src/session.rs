@@ -80,9 +80,9 @@ impl Session {
         let (hidden, ffn, head_dim) = (c.hidden_size, c.intermediate_size, c.head_dim);
         let (heads, kv_heads) = (c.num_attention_heads, c.num_key_value_heads);
         let n = limits.rows;
-        let f = DType::F32;
+        let (f, activations) = (DType::F32, queue.describe().precision.activations);
         let page = 2 * kv_heads * PAGE_TOKENS * head_dim;
-        let cache = queue.tensor("kv cache", f, &[c.num_hidden_layers, limits.pages(), page])?;
+        let cache = queue.tensor("kv cache", activations, &[c.num_hidden_layers, limits.pages(), page])?;
         let u = DType::U32;
         let rows = Rows {
             ids: queue.tensor("infer ids", u, &[n])?,
@@ -98,21 +98,25 @@ impl Session {
                 &[limits.requests, limits.pages_per_request()],
             )?,
         };
-        let mut tensor = |name: &str, shape: &[u32]| queue.tensor(&format!("infer {name}"), f, shape);
+        let rstd1 = queue.tensor("infer rstd1", f, &[n])?;
+        let rstd2 = queue.tensor("infer rstd2", f, &[n])?;
+        let lse = queue.tensor("infer lse", f, &[n, heads])?;
+        let mut tensor =
+            |name: &str, shape: &[u32]| queue.tensor(&format!("infer {name}"), activations, shape);
         let stream = tensor("stream", &[n, hidden])?;
         let block = BlockViews {
             stream_in: stream,
             norm1: tensor("norm1", &[n, hidden])?,
-            rstd1: tensor("rstd1", &[n])?,
+            rstd1,
             q: tensor("q", &[n, heads * head_dim])?,
             // The layer's pages: set for each layer.
             k: cache,
             v: cache,
             attention: tensor("attention", &[n, heads * head_dim])?,
-            lse: tensor("lse", &[n, heads])?,
+            lse,
             stream_mid: tensor("stream mid", &[n, hidden])?,
             norm2: tensor("norm2", &[n, hidden])?,
-            rstd2: tensor("rstd2", &[n])?,
+            rstd2,
             gate_up: None,
             product: tensor("product", &[n, ffn])?,
             stream_out: stream,
@@ -126,7 +130,7 @@ impl Session {
             paged,
             block,
             gather: queue.tensor("infer gather", u, &[requests])?,
-            last: queue.tensor("infer last", f, &[requests, hidden])?,
+            last: queue.tensor("infer last", activations, &[requests, hidden])?,
             last_rstd: queue.tensor("infer last rstd", f, &[n])?,
             labels: queue.tensor("infer labels", DType::I32, &[n])?,
             logprob: queue.tensor("infer logprob", f, &[n])?,

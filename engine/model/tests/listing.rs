@@ -2,7 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 use octo_model::{AdamWConfig, MicroBatch, ModelConfig, Net, Shape, Trainer};
-use octo_ops::{DType, Program};
+use octo_ops::{DType, Precision, Program};
 use octo_queue::{Event, Queue, Recording, record};
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ impl Planned {
     }
 
     fn of(config: Value, dtype: DType, shape: Shape) -> Planned {
-        let (mut queue, recording) = record();
+        let (mut queue, recording) = record(Precision::CPU);
         let config = ModelConfig::from_value(config, "test").unwrap();
         let net = Net::allocate(&mut queue, config, dtype, TOKENS).unwrap();
         let optimizer = AdamWConfig { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, clip: 1.0 };

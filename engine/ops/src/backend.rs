@@ -1,6 +1,6 @@
 //! What a device must offer.
 
-use crate::{BufferId, Op, OpError, View};
+use crate::{BufferId, DType, Op, OpError, View};
 
 /// A fixed place for a readback; a backend has [`SLOTS`] of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,29 @@ pub struct DeviceInfo {
     pub kind: &'static str,
     /// One line for the head of a run.
     pub description: String,
+    /// The types it computes in.
+    pub precision: Precision,
+}
+
+/// The types that a device computes models in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Precision {
+    /// Of activations, their gradients and the KV cache.
+    pub activations: DType,
+    /// That weights may have; the first is taken where nothing else is wanted.
+    pub weights: &'static [DType],
+}
+
+impl Precision {
+    /// CPU cores: nothing is rounded on the way.
+    pub const CPU: Precision = Precision { activations: DType::F32, weights: &[DType::F32, DType::Bf16] };
+    /// CUDA kernels, on a GPU or simulated: operands of tensor cores.
+    pub const CUDA: Precision = Precision { activations: DType::Bf16, weights: &[DType::Bf16] };
+
+    /// The type of weights that lie in files as `stored`.
+    pub fn weights_from(&self, stored: DType) -> DType {
+        if self.weights.contains(&stored) { stored } else { self.weights[0] }
+    }
 }
 
 /// Why a backend did not do what it was asked.

@@ -4,7 +4,7 @@ use crate::Queue;
 use octo_cpu::CpuBackend;
 use octo_kernels::CudaBackend;
 use octo_kernels::driver::{CudaDriver, Driver, SimConfig, SimDriver};
-use octo_ops::Backend;
+use octo_ops::{Backend, Precision};
 
 /// A device as recipes and `--device` name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,14 @@ pub enum DeviceKind {
 }
 
 impl DeviceKind {
+    /// The types that it will compute in, where it has not been opened.
+    pub fn precision(self) -> Precision {
+        match self {
+            DeviceKind::Auto | DeviceKind::Cpu => Precision::CPU,
+            DeviceKind::Cuda | DeviceKind::Sim => Precision::CUDA,
+        }
+    }
+
     /// The names, as users write them.
     pub const NAMES: [(&'static str, DeviceKind); 4] = [
         ("auto", DeviceKind::Auto),

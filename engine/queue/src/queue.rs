@@ -173,7 +173,7 @@ fn check_overlap(op: &'static str, operands: &[Operand]) -> Result<(), OpError> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use octo_ops::{LossSum, RmsNorm, StepResult};
+    use octo_ops::{LossSum, Precision, RmsNorm, StepResult};
 
     fn norm(q: &mut Queue, x: View, y: View) -> Result<(), QueueError> {
         let hidden = x.shape()[1];
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn an_operand_outside_its_buffer_is_refused() {
-        let (mut q, _) = crate::record();
+        let (mut q, _) = crate::record(Precision::CPU);
         let x = q.tensor("x", DType::F32, &[4, 8]).unwrap();
         let y = q.tensor("y", DType::F32, &[4, 8]).unwrap();
         let mut beyond = y;
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn writing_over_another_operand_is_refused() {
-        let (mut q, _) = crate::record();
+        let (mut q, _) = crate::record(Precision::CPU);
         let both = q.tensor("both", DType::F32, &[4, 16]).unwrap();
         let (left, right) = (both.slice_columns(0, 8), both.slice_columns(8, 8));
         assert!(norm(&mut q, left, right).is_ok());
@@ -208,14 +208,14 @@ mod tests {
 
     #[test]
     fn buffers_are_made_at_start_up_only() {
-        let (mut q, _) = crate::record();
+        let (mut q, _) = crate::record(Precision::CPU);
         q.seal();
         assert!(q.tensor("late", DType::F32, &[1]).unwrap_err().to_string().contains("late"));
     }
 
     #[test]
     fn a_capture_holds_ops_and_nothing_that_needs_the_host() {
-        let (mut q, _) = crate::record();
+        let (mut q, _) = crate::record(Precision::CPU);
         let loss = q.tensor("loss", DType::F32, &[4]).unwrap();
         let result = q.tensor("result", DType::F32, &[StepResult::WORDS]).unwrap();
         q.seal();

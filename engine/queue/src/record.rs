@@ -5,7 +5,9 @@
 //! replays and readbacks reaches a device.
 
 use crate::Queue;
-use octo_ops::{Backend, BackendError, BufferId, Cost, DeviceInfo, Op, Program, SLOTS, Slot, View};
+use octo_ops::{
+    Backend, BackendError, BufferId, Cost, DeviceInfo, Op, Precision, Program, SLOTS, Slot, View,
+};
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -46,10 +48,10 @@ struct State {
     readbacks: [u64; SLOTS],
 }
 
-/// A queue that records, and the record.
-pub fn record() -> (Queue, Recording) {
+/// A queue that records what a device would be asked that computes in these types, and the record.
+pub fn record(precision: Precision) -> (Queue, Recording) {
     let recording = Recording::default();
-    (Queue::new(Box::new(Recorder(recording.clone()))), recording)
+    (Queue::new(Box::new(Recorder { recording: recording.clone(), precision })), recording)
 }
 
 impl Recording {
@@ -98,11 +100,15 @@ impl Recording {
     }
 }
 
-struct Recorder(Recording);
+struct Recorder {
+    recording: Recording,
+    precision: Precision,
+}
 
 impl Backend for Recorder {
     fn describe(&self) -> DeviceInfo {
-        DeviceInfo { kind: "plan", description: "plan: records ops, computes nothing".into() }
+        let description = "plan: records ops, computes nothing".into();
+        DeviceInfo { kind: "plan", description, precision: self.precision }
     }
 
     fn supports(&self, _op: &Op) -> bool {
@@ -110,14 +116,14 @@ impl Backend for Recorder {
     }
 
     fn allocate(&mut self, name: &str, bytes: u64) -> Result<BufferId, BackendError> {
-        let mut state = self.0.state();
+        let mut state = self.recording.state();
         state.events.push(Event::Allocate(name.into(), bytes));
         state.buffers.push(name.into());
         Ok(BufferId(state.buffers.len() as u32 - 1))
     }
 
     fn run(&mut self, op: &Op) -> Result<(), BackendError> {
-        let mut state = self.0.state();
+        let mut state = self.recording.state();
         match &mut state.capturing {
             Some(ops) => ops.push(*op),
             None => state.events.push(Event::Run(*op)),
@@ -126,12 +132,12 @@ impl Backend for Recorder {
     }
 
     fn upload(&mut self, to: &View, _from: &[u8]) -> Result<(), BackendError> {
-        self.0.state().events.push(Event::Upload(*to));
+        self.recording.state().events.push(Event::Upload(*to));
         Ok(())
     }
 
     fn begin_readback(&mut self, slot: Slot, from: &View) -> Result<(), BackendError> {
-        let mut state = self.0.state();
+        let mut state = self.recording.state();
         state.events.push(Event::BeginReadback(*from));
         let Some(place) = state.readbacks.get_mut(slot.0 as usize) else {
             return Err(BackendError::Misuse(format!("there is no {slot:?}")));
@@ -141,7 +147,7 @@ impl Backend for Recorder {
     }
 
     fn finish_readback(&mut self, slot: Slot, into: &mut [u8]) -> Result<(), BackendError> {
-        let mut state = self.0.state();
+        let mut state = self.recording.state();
         state.events.push(Event::FinishReadback);
         if state.readbacks.get(slot.0 as usize) != Some(&(into.len() as u64)) {
             return Err(BackendError::Misuse(format!("{slot:?} does not hold {} bytes", into.len())));
@@ -151,17 +157,17 @@ impl Backend for Recorder {
     }
 
     fn snapshot(&mut self, from: &View, _into: &mut [u8]) -> Result<(), BackendError> {
-        self.0.state().events.push(Event::Snapshot(*from));
+        self.recording.state().events.push(Event::Snapshot(*from));
         Ok(())
     }
 
     fn begin_capture(&mut self) -> Result<(), BackendError> {
-        self.0.state().capturing = Some(Vec::new());
+        self.recording.state().capturing = Some(Vec::new());
         Ok(())
     }
 
     fn end_capture(&mut self) -> Result<Program, BackendError> {
-        let mut state = self.0.state();
+        let mut state = self.recording.state();
         let program = Program(state.programs.len() as u32);
         let ops = state.capturing.take().unwrap_or_default();
         state.programs.push(ops);
@@ -170,12 +176,12 @@ impl Backend for Recorder {
     }
 
     fn replay(&mut self, program: Program) -> Result<(), BackendError> {
-        self.0.state().events.push(Event::Replay(program));
+        self.recording.state().events.push(Event::Replay(program));
         Ok(())
     }
 
     fn wait(&mut self) -> Result<(), BackendError> {
-        self.0.state().events.push(Event::Wait);
+        self.recording.state().events.push(Event::Wait);
         Ok(())
     }
 }

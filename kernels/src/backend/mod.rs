@@ -15,7 +15,9 @@ use crate::driver::{Driver, DriverError, Event, Function, GraphExec, Module, Str
 use crate::tuning::{Capability, Tuning};
 use crate::{Addresses, Launch, WORKSPACE_BYTES};
 use copies::{Readback, Staging};
-use octo_ops::{Access, Backend, BackendError, BufferId, DeviceInfo, Op, Program, SLOTS, Slot, View};
+use octo_ops::{
+    Access, Backend, BackendError, BufferId, DeviceInfo, Op, Precision, Program, SLOTS, Slot, View,
+};
 use octo_ptx::shipped::{SM_80, Shipped};
 use std::collections::BTreeMap;
 
@@ -165,7 +167,7 @@ impl Backend for CudaBackend {
         let (kind, memory) = (self.kind, self.driver.memory().map_or(0, |info| info.total >> 30));
         let description =
             format!("{kind}: {}, {} multiprocessors, {memory} GiB", facts.name, facts.multiprocessors);
-        DeviceInfo { kind, description }
+        DeviceInfo { kind, description, precision: Precision::CUDA }
     }
 
     fn supports(&self, op: &Op) -> bool {

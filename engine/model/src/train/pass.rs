@@ -83,11 +83,20 @@ impl Activations {
         let c = &net.config;
         let (hidden, ffn, q_width, kv_width) =
             (c.hidden_size, c.intermediate_size, c.q_width(), c.kv_width());
-        let mut tensor = |name: &str, shape: &[u32]| queue.tensor(name, DType::F32, shape);
+        let activations = queue.describe().precision.activations;
+        // One number a row, or a head, stays f32.
+        let dtype = |what: &str| match what {
+            "rstd1" | "rstd2" | "lse" | "final rstd" | "loss" => DType::F32,
+            _ => activations,
+        };
+        let mut tensor = |layer: Option<u32>, what: &str, shape: &[u32]| {
+            let name = layer.map_or_else(|| what.to_owned(), |layer| format!("layer {layer} {what}"));
+            queue.tensor(&name, dtype(what), shape)
+        };
         let mut layers: Vec<BlockViews> = Vec::new();
-        let mut stream = tensor("stream 0", &[tokens, hidden])?;
+        let mut stream = tensor(None, "stream 0", &[tokens, hidden])?;
         for layer in 0..c.num_hidden_layers {
-            let mut tensor = |what: &str, shape: &[u32]| tensor(&format!("layer {layer} {what}"), shape);
+            let mut tensor = |what: &str, shape: &[u32]| tensor(Some(layer), what, shape);
             let block = BlockViews {
                 stream_in: stream,
                 norm1: tensor("norm1", &[tokens, hidden])?,
@@ -107,6 +116,7 @@ impl Activations {
             stream = block.stream_out;
             layers.push(block);
         }
+        let mut tensor = |what: &str, shape: &[u32]| tensor(None, what, shape);
         Ok(Activations {
             layers,
             stream_end: stream,
