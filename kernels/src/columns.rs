@@ -1,12 +1,14 @@
 //! How column sums are cut into parts, and the launch that sums the parts: `cuda/include/columns.cuh`, shared by the ops
 //! whose gradients are sums over rows.
 
-use crate::{Launch, LaunchError, Operands, WORKSPACE_BYTES, arguments};
+use crate::{Launch, LaunchError, Operands, arguments};
 
 /// Threads of a block of the second stage.
 const THREADS: u32 = 256;
 /// Columns of a block of the second stage.
 const COLUMNS: u64 = 32;
+/// Bytes that the sums of all parts take at most, unless one part takes more: it decides how many parts there are.
+const ROOM: u64 = 8 << 20;
 
 arguments! {
     /// `ColumnSumsArguments` of `cuda/include/columns.cuh`. Addresses are the device's.
@@ -47,7 +49,7 @@ impl Parts {
         most: u64,
     ) -> Result<Parts, LaunchError> {
         let address = operands.workspace(4 * columns)?;
-        let room = WORKSPACE_BYTES / (4 * columns).max(1);
+        let room = (ROOM / (4 * columns).max(1)).max(1);
         let part = rows.div_ceil(most.min(room)).max(least);
         let (count, rows) = (rows.div_ceil(part) as u32, part as u32);
         Ok(Parts { address, count, rows, columns: columns as u32 })
@@ -76,6 +78,7 @@ impl Parts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::WORKSPACE_BYTES;
     use crate::launch::testing::{Flat, WORKSPACE};
 
     #[test]
@@ -93,7 +96,7 @@ mod tests {
         assert_eq!(parts(8192, 8, 64, 64), (64, 128));
         assert_eq!(parts(8192, 1 << 16, 1, 64), (32, 256));
         assert_eq!(parts(7, 1 << 21, 1, 64), (1, 7));
-        let wide = Parts::new(&operands, [7, (1 << 21) + 1], 1, 64);
+        let wide = Parts::new(&operands, [7, (1 << 26) + 1], 1, 64);
         assert!(matches!(wide, Err(LaunchError::Workspace { .. })), "{wide:?}");
     }
 }

@@ -174,6 +174,29 @@ pub fn linear_backward_weight(
     product.launch(at, tuning)
 }
 
+/// logits = hidden · weightᵀ in f32, a part of `op`; the ops of the head share the table's rows `head_logits`.
+///
+/// # Errors
+/// [`GemmError`].
+pub fn head_logits(
+    op: &'static str,
+    [hidden, weight]: [&View; 2],
+    logits: &View,
+    at: &dyn Addresses,
+    tuning: &Tuning,
+) -> Result<Vec<Launch>, GemmError> {
+    let product = Product {
+        op,
+        a: ("hidden", hidden),
+        b: ("weight", weight),
+        out: ("logits", logits, DType::F32),
+        extra: None,
+        shape: [hidden.rows(), weight.rows(), hidden.row_elements()],
+        accumulate: false,
+    };
+    product.launch_as("head_logits", at, tuning)
+}
+
 /// A product as the kernel sees it.
 struct Product<'a> {
     op: &'static str,
@@ -187,10 +210,15 @@ struct Product<'a> {
 }
 
 impl Product<'_> {
-    /// One launch; none for an empty output.
+    /// One launch of a row of the op's own; none for an empty output.
     fn launch(&self, at: &dyn Addresses, tuning: &Tuning) -> Result<Vec<Launch>, GemmError> {
+        self.launch_as(self.op, at, tuning)
+    }
+
+    /// One launch of a row that stands under `table` in the table.
+    fn launch_as(&self, table: &str, at: &dyn Addresses, tuning: &Tuning) -> Result<Vec<Launch>, GemmError> {
         let [m, n, k] = self.shape.map(|axis| axis as u32);
-        let row = tuning.row(self.op, m, n)?;
+        let row = tuning.row(table, m, n)?;
         let (a, b) = (self.copied(self.a, at)?, self.copied(self.b, at)?);
         let (name, out, dtype) = self.out;
         self.takes(name, out, dtype)?;

@@ -1,5 +1,6 @@
 //! A launch as data: what a launcher makes of an op, and what a driver executes.
 
+use crate::gemm::GemmError;
 use crate::tuning::TuningError;
 use octo_ops::{DType, View};
 
@@ -57,8 +58,8 @@ macro_rules! arguments {
 }
 pub(crate) use arguments;
 
-/// Bytes of the workspace that the launches of one op share.
-pub const WORKSPACE_BYTES: u64 = 8 << 20;
+/// Bytes of the workspace that the launches of one op share: f32 logits of 512 rows over 128 Ki ids.
+pub const WORKSPACE_BYTES: u64 = 256 << 20;
 
 /// Where views lie in device memory.
 pub trait Addresses {
@@ -123,6 +124,9 @@ pub enum LaunchError {
     /// No kernel for the device.
     #[error(transparent)]
     Tuning(TuningError),
+    /// One of the op's matrix products cannot run.
+    #[error(transparent)]
+    Product(GemmError),
     /// More blocks than a launch can have.
     #[error("{op}: {blocks} blocks are more than one launch has ({most}); split the op by rows")]
     TooLarge {

@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 /// One compiled variant of a kernel, of a matrix product unless said otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row<T = Tile> {
-    /// Name of the op it serves, as in `octo_ops`.
+    /// Name of the op it serves, as in `octo_ops`, or of the product that several ops share.
     pub op: &'static str,
     /// PTX target.
     pub arch: &'static str,
@@ -272,17 +272,15 @@ pub fn attention_rows() -> &'static [Row<AttentionTile>] {
 static TABLE: LazyLock<Vec<Row>> = LazyLock::new(|| {
     let forward = "one f32 sum an output, steps of 16 terms ascending (mma.sync m16n8k16)";
     let mut table = Vec::new();
-    for (op, layout, epilogue, tiles) in GEMMS {
+    for Product { op, layout, epilogue, tiles } in GEMMS {
         for &(tile, reason) in tiles.iter() {
             let Tile { m, n, k, stages, warps, resident } = tile;
             let entry = format!("{op}_sm80_{}_{m}x{n}x{k}_s{stages}", layout.to_lowercase());
-            let defines = vec![
-                ("ENTRY", entry.clone()),
-                ("LAYOUT", layout.to_string()),
-                ("EPILOGUE", epilogue.to_string()),
-                ("TILE", format!("{m},{n},{k},{stages},{},{},{resident}", warps[0], warps[1])),
-            ];
-            let (arch, source, bits) = ("sm_80", "gemm", forward);
+            let mut defines = vec![("ENTRY", entry.clone()), ("LAYOUT", layout.to_string())];
+            defines.extend(epilogue.map(|epilogue| ("EPILOGUE", epilogue.to_string())));
+            defines.push(("TILE", format!("{m},{n},{k},{stages},{},{},{resident}", warps[0], warps[1])));
+            let (arch, bits) = ("sm_80", forward);
+            let source = if epilogue.is_some() { "gemm" } else { op };
             table.push(Row { op, arch, source, entry, defines, tile, bits, reason });
         }
     }
@@ -292,17 +290,42 @@ static TABLE: LazyLock<Vec<Row>> = LazyLock::new(|| {
 /// A tile and why it is in the table.
 type Reasoned = (Tile, &'static str);
 
-/// Op, layout and epilogue (names in `gemm_tile.cuh` and `gemm_epilogue.cuh`), tiles.
-const GEMMS: [(&str, &str, &str, &[Reasoned]); 4] = [
-    ("linear_residual", "NT", "AddResidual", &[NARROW, DECODE, SMALL, SQUARE, WIDE]),
-    ("gate_up_swiglu", "NT", "Swiglu", &[DECODE, SMALL, SQUARE, WIDE]),
-    ("linear_backward_input", "NN", "StoreBf16", &[SMALL, SQUARE, WIDE]),
-    ("linear_backward_weight", "TN", "StoreF32", &[SMALL, SQUARE, WIDE]),
+/// Rows of one op: names of the layout in `gemm_tile.cuh` and of the epilogue in `gemm_epilogue.cuh`; without one the op
+/// has a source of its own.
+struct Product {
+    op: &'static str,
+    layout: &'static str,
+    epilogue: Option<&'static str>,
+    tiles: &'static [Reasoned],
+}
+
+const fn product(
+    op: &'static str,
+    layout: &'static str,
+    epilogue: Option<&'static str>,
+    tiles: &'static [Reasoned],
+) -> Product {
+    Product { op, layout, epilogue, tiles }
+}
+
+const GEMMS: [Product; 6] = [
+    product("linear_residual", "NT", Some("AddResidual"), &[NARROW, DECODE, SMALL, SQUARE, WIDE]),
+    product("gate_up_swiglu", "NT", Some("Swiglu"), &[DECODE, SMALL, SQUARE, WIDE]),
+    product("qkv_rope", "NT", None, &[HEADS, DECODE, SMALL, SQUARE, WIDE]),
+    // All three ops of the head take these.
+    product("head_logits", "NT", Some("StoreF32"), &[DECODE, SMALL, SQUARE, WIDE]),
+    product("linear_backward_input", "NN", Some("StoreBf16"), &[SMALL, SQUARE, WIDE]),
+    product("linear_backward_weight", "TN", Some("StoreF32"), &[SMALL, SQUARE, WIDE]),
 ];
 
 const NARROW: Reasoned = (
     Tile { m: 16, n: 16, k: 64, stages: 10, warps: [1, 2], resident: 1 },
     "decode into few columns: 128 blocks for 2,048 columns, each with 18 KiB of weights on their way",
+);
+
+const HEADS: Reasoned = (
+    Tile { m: 16, n: 32, k: 64, stages: 8, warps: [1, 2], resident: 1 },
+    "decode into few heads: 96 blocks for 3,072 columns; a warp needs both halves of sixteen columns",
 );
 
 const DECODE: Reasoned = (
@@ -414,6 +437,9 @@ mod tests {
         assert_eq!(tile("linear_residual", 1024, 2048), (128, 128));
         assert_eq!(tile("linear_residual", 8192, 4096), (128, 256));
         assert_eq!(tile("gate_up_swiglu", 1, 9728), (16, 64));
+        assert_eq!(tile("qkv_rope", 1, 3072), (16, 32));
+        assert_eq!(tile("head_logits", 1, 128_256), (16, 64));
+        assert_eq!(tile("head_logits", 512, 128_256), (128, 256));
         assert_eq!(tile("linear_backward_input", 1, 64), (64, 64));
         assert_eq!(tile("linear_backward_weight", 4096, 14336), (128, 256));
     }
@@ -459,7 +485,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_shape_has_a_row_that_is_not_taller_than_it_needs(m in 1u32..100_000, n in 1u32..300_000) {
-            for op in ["linear_residual", "gate_up_swiglu", "linear_backward_input", "linear_backward_weight"] {
+            for Product { op, .. } in GEMMS {
                 let tile = Tuning::new(Capability::A100).row(op, m, n).unwrap().tile;
                 prop_assert!(tile.m <= m.next_power_of_two().max(64));
             }

@@ -11,7 +11,11 @@ use octo_kernels::embed_backward::{
 };
 use octo_kernels::gemm::GemmArguments;
 use octo_kernels::grad_norm::{GradNormFinishArguments, GradNormPartsArguments};
+use octo_kernels::head_logprob::HeadLogprobArguments;
+use octo_kernels::head_loss::HeadLossArguments;
+use octo_kernels::head_sample::HeadSampleArguments;
 use octo_kernels::loss_sum::LossSumArguments;
+use octo_kernels::qkv_rope::QkvRopeArguments;
 use octo_kernels::random_fill::RandomFillArguments;
 use octo_kernels::rms_norm::RmsNormArguments;
 use octo_kernels::rms_norm_backward::RmsNormBackwardArguments;
@@ -49,7 +53,11 @@ fn taken(source: &str, entry: &str) -> Layout {
         "gemm" => layout::<GemmArguments>(),
         "grad_norm" if entry.ends_with("_finish") => layout::<GradNormFinishArguments>(),
         "grad_norm" => layout::<GradNormPartsArguments>(),
+        "head_logprob" => layout::<HeadLogprobArguments>(),
+        "head_loss" => layout::<HeadLossArguments>(),
+        "head_sample" => layout::<HeadSampleArguments>(),
         "loss_sum" => layout::<LossSumArguments>(),
+        "qkv_rope" => layout::<QkvRopeArguments>(),
         "random_fill" => layout::<RandomFillArguments>(),
         "rms_norm" => layout::<RmsNormArguments>(),
         "rms_norm_backward" => layout::<RmsNormBackwardArguments>(),
@@ -60,32 +68,33 @@ fn taken(source: &str, entry: &str) -> Layout {
     }
 }
 
-/// Offset and bytes of every load from a kernel's one parameter. Its address may go through registers, each written once.
+/// Offset and bytes of every load from a kernel's one parameter. Its address may go through registers, each of which may
+/// hold several fields' addresses in turn.
 fn loads(kernel: &Kernel) -> Vec<(u32, u32)> {
-    let mut pointers = BTreeMap::new();
+    let mut pointers: BTreeMap<Register, Vec<i64>> = BTreeMap::new();
     let mut reads = Vec::new();
-    let resolve = |pointers: &BTreeMap<Register, i64>, operand: &Operand| match operand {
-        Operand::Address(Symbol::Param(0), offset) => Some(*offset),
-        Operand::Register(register) => pointers.get(register).copied(),
-        _ => None,
+    let resolve = |pointers: &BTreeMap<Register, Vec<i64>>, operand: &Operand| match operand {
+        Operand::Address(Symbol::Param(0), offset) => vec![*offset],
+        Operand::Register(register) => pointers.get(register).cloned().unwrap_or_default(),
+        _ => Vec::new(),
     };
     for line in &kernel.body {
         match &line.operation {
             Operation::Move { d, a, .. } => {
-                if let ([Some(d)], [a]) = (d.as_slice(), a.as_slice())
-                    && let Some(offset) = resolve(&pointers, a)
-                {
-                    assert_eq!(pointers.insert(*d, offset), None, "{}", kernel.name);
+                if let ([Some(d)], [a]) = (d.as_slice(), a.as_slice()) {
+                    let offsets = resolve(&pointers, a);
+                    pointers.entry(*d).or_default().extend(offsets);
                 }
             }
             Operation::Arithmetic { op: Binary::Add, d, a, b: Operand::Immediate(more), .. } => {
-                if let Some(offset) = resolve(&pointers, a) {
-                    assert_eq!(pointers.insert(*d, offset + *more as i64), None, "{}", kernel.name);
-                }
+                let offsets = resolve(&pointers, a).into_iter().map(|offset| offset + *more as i64);
+                pointers.entry(*d).or_default().extend(offsets);
             }
             Operation::Load { space: Space::Param, ty, d, address, .. } => {
-                let base = resolve(&pointers, &address.base).unwrap_or_else(|| panic!("{address:?}"));
-                reads.push(((base + address.offset) as u32, ty.bits() / 8 * d.len() as u32));
+                let bases = resolve(&pointers, &address.base);
+                assert!(!bases.is_empty(), "{}: {address:?}", kernel.name);
+                let bytes = ty.bits() / 8 * d.len() as u32;
+                reads.extend(bases.into_iter().map(|base| ((base + address.offset) as u32, bytes)));
             }
             _ => {}
         }

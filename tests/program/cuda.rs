@@ -57,8 +57,8 @@ fn a_machine_whose_gpu_cannot_be_used_is_one_clear_error() {
 fn memory_that_runs_out_is_named() {
     let folder = Folder::new();
     let lib = library(&folder);
-    // Two queues are open, with a workspace of 8 MiB each.
-    let memory = (2 * (8 << 20) + 5000).to_string();
+    // Two queues are open, with a workspace of 256 MiB each.
+    let memory = (2u64 * (256 << 20) + 5000).to_string();
     let (ok, out, _) = selftest(&lib, "random_fill/bf16/5000", &[("OCTO_LIBCUDA_MEMORY", &memory)]);
     assert!(!ok && out.contains("no memory for 10000 bytes"), "{out}");
 }

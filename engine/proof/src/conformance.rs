@@ -58,8 +58,8 @@ pub enum Failure {
 /// The limit on an element's error: twice the largest error of the plain computation (the reference in f32), or
 /// once that of sums cut off as tensor cores do where activations are bf16, plus two units in the last place of an f32
 /// at the tensor's largest magnitude. A bf16 element may be off by its rounding too: two of its own units in the last
-/// place, and twice as many as the plain computation loses anywhere when it rounds to the declared dtypes. Integers
-/// must be equal.
+/// place, and twice as many as the plain computation loses anywhere when it rounds to the declared dtypes; an f32 element
+/// by twice the most that the plain computation loses where it rounds on its way. Integers must be equal.
 pub fn check(case: &Case, open: impl Fn() -> Result<Queue, OpenError>) -> Result<(), Failure> {
     let eager = execute(case, open()?, false)?;
     let replayed = execute(case, open()?, true)?;
@@ -204,12 +204,17 @@ impl References {
             }
             false => 0.0,
         };
-        let lost = |(t, r): (&f64, &f64)| ((t - r).abs() - arithmetic).max(0.0) / ulp(dtype, t.abs());
-        let units = match dtype {
-            DType::Bf16 => 2.0 + 2.0 * largest(&mut truth.iter().zip(&self.rounded[buffer]).map(lost)),
-            _ => 0.0,
+        let lost = |(t, r): (&f64, &f64)| ((t - r).abs() - arithmetic).max(0.0);
+        let pairs = || truth.iter().zip(&self.rounded[buffer]);
+        let (absolute, units) = match dtype {
+            DType::Bf16 => {
+                let in_units = |pair: (&f64, &f64)| lost(pair) / ulp(dtype, pair.0.abs());
+                (0.0, 2.0 + 2.0 * largest(&mut pairs().map(in_units)))
+            }
+            DType::F32 => (2.0 * largest(&mut pairs().map(lost)), 0.0),
+            _ => (0.0, 0.0),
         };
-        move |truth| arithmetic + units * ulp(dtype, truth.abs())
+        move |truth| arithmetic + absolute + units * ulp(dtype, truth.abs())
     }
 }
 

@@ -214,11 +214,91 @@ fn case(kind: u32, choice: &Choice) -> Case {
             o.case(op)
         }
         14 => attention(o, [m, n, k]),
+        15 => qkv_rope(o, [m, n, k]),
+        16 => {
+            let op = HeadLogprob {
+                hidden: o.matrix(act, m, k),
+                weight: o.matrix(weight, n, k),
+                labels: labels(&mut o, m, n),
+                logprob: o.vector(DType::F32, m),
+            };
+            o.case(op)
+        }
+        17 => {
+            let op = HeadLoss {
+                hidden: o.matrix(act, m, k),
+                weight: o.matrix(weight, n, k),
+                labels: labels(&mut o, m, n),
+                step_block: o.builder.values(DType::F32, &[StepBlock::WORDS], [0.0, 0.0, 0.0, 1.0, 0.25]),
+                loss: o.vector(DType::F32, m),
+                dhidden: o.matrix(act, m, k),
+                dweight: o.matrix(DType::F32, n, k),
+                accumulate: choice.flag,
+            };
+            o.case(op)
+        }
+        18 => head_sample(o, [m, n, k]),
         _ => {
             let op = RandomFill { out: o.vector(act, m * n), seed: 5, stream: u64::from(k), scale: 0.5 };
             o.case(op)
         }
     }
+}
+
+/// Every label of a vocabulary in turn, and none.
+fn labels(o: &mut Operands, tokens: u32, vocab: u32) -> View {
+    let values = (0..tokens).map(|t| f64::from(t * 3 % (vocab + 1)) - 1.0);
+    o.builder.values(DType::I32, &[tokens], values)
+}
+
+/// Rows, or pages whose slots go round.
+fn qkv_rope(mut o: Operands, [m, n, k]: [u32; 3]) -> Case {
+    let (act, weight) = (o.choice.dtypes[0], o.choice.dtypes[1]);
+    let (head_dim, heads, kv_heads) = (2 * (n % 40 + 1), n % 3 + 1, m % 2 + 1);
+    let (paged, pages, narrow) = (o.choice.flag, m / PAGE_TOKENS + 2, kv_heads * head_dim);
+    let kv = |o: &mut Operands| match paged {
+        true => {
+            let all = o.matrix(act, pages * kv_heads * PAGE_TOKENS, head_dim);
+            View::new(all.buffer, all.offset, act, &[pages, kv_heads, PAGE_TOKENS, head_dim])
+        }
+        false => o.matrix(act, m, narrow),
+    };
+    let columns = (heads + 2 * kv_heads) * head_dim;
+    let op = QkvRope {
+        x: o.matrix(act, m, k),
+        weight: o.matrix(weight, columns, k),
+        bias: (k % 2 == 0).then(|| o.vector(weight, columns)),
+        rope: o.matrix(DType::F32, n, head_dim),
+        positions: o.builder.below(DType::U32, &[m], n.into()),
+        slots: paged.then(|| o.builder.values(DType::U32, &[m], (0..m).map(|t| f64::from(t + 9)))),
+        q: o.matrix(act, m, heads * head_dim),
+        k: kv(&mut o),
+        v: kv(&mut o),
+    };
+    o.case(op)
+}
+
+fn head_sample(mut o: Operands, [m, n, k]: [u32; 3]) -> Case {
+    let (act, weight) = (o.choice.dtypes[0], o.choice.dtypes[1]);
+    let rows = m % 7 + 1;
+    let words: Vec<f64> = (0..rows)
+        .flat_map(|r| {
+            // The words of a SamplingRow.
+            let temperature = [1.0f32, 0.0, 2.5][r as usize % 3];
+            let (top_p, min_p) = ([1.0f32, 0.8][(r + n) as usize % 2], [0.0f32, 0.01][(r + k) as usize % 2]);
+            [temperature.to_bits(), (r + m) % 4 * 5, top_p.to_bits(), min_p.to_bits(), n, k, r, 0]
+        })
+        .map(f64::from)
+        .collect();
+    let op = HeadSample {
+        hidden: o.matrix(act, rows, k),
+        weight: o.matrix(weight, n, k),
+        sampling: o.builder.values(DType::U32, &[rows, SamplingRow::WORDS], words),
+        tokens: o.builder.output(DType::U32, &[rows]),
+        logprob_raw: o.vector(DType::F32, rows),
+        logprob_sampled: o.vector(DType::F32, rows),
+    };
+    o.case(op)
 }
 
 /// Two documents and an empty one between, packed; or one token of each of as many documents, in pages that they share.
@@ -271,7 +351,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn an_op_is_refused_or_right(kind in 0..16u32, choice in choice()) {
+    fn an_op_is_refused_or_right(kind in 0..20u32, choice in choice()) {
         let case = case(kind, &choice);
         // What breaks the op's own contract never reaches a backend.
         prop_assume!(case.op.check().is_ok());

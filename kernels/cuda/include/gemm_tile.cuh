@@ -176,19 +176,32 @@ struct GemmArguments {
   u32 accumulate; // whether an f32 epilogue adds to `out`
 };
 
-// The block's way through k. All threads of the block run it together.
+// An operand's panel of one stage: EXTENT of its own indices.
+template <bool K_MAJOR, u32 EXTENT, u32 K>
+using OperandPanel = Panel<K_MAJOR ? EXTENT : K, K_MAJOR ? K : EXTENT>;
+
+// The loader of `b` where it is wanted as it lies.
 template <class Tile, class Layout>
+struct PlainLoader
+    : PanelLoader<OperandPanel<Layout::B_K_MAJOR, Tile::N, Tile::K>, Layout::B_K_MAJOR, Tile::THREADS> {
+  using Base = PanelLoader<OperandPanel<Layout::B_K_MAJOR, Tile::N, Tile::K>, Layout::B_K_MAJOR, Tile::THREADS>;
+
+  __device__ __forceinline__ PlainLoader(const GemmArguments& a, u32 origin) : Base(a.b, a.b_stride, origin) {}
+};
+
+// The block's way through k. All threads of the block run it together. LoadB, made of a Source, says what `b` is.
+template <class Tile, class Layout, class LoadB = PlainLoader<Tile, Layout>>
 struct GemmPipeline {
   static constexpr bool A_K = Layout::A_K_MAJOR, B_K = Layout::B_K_MAJOR;
   static constexpr u32 A_BYTES = Tile::M * Tile::K * 2, RING = Tile::STAGES * Tile::STAGE_BYTES;
   static constexpr u32 PAIRS_N = (Tile::BLOCKS_N + 1) / 2;
-  using PanelA = Panel<A_K ? Tile::M : Tile::K, A_K ? Tile::K : Tile::M>;
-  using PanelB = Panel<B_K ? Tile::N : Tile::K, B_K ? Tile::K : Tile::N>;
+  using PanelA = OperandPanel<A_K, Tile::M, Tile::K>;
+  using PanelB = OperandPanel<B_K, Tile::N, Tile::K>;
 
   u32 m, n, k;
   u32 base; // of the ring in shared memory
   PanelLoader<PanelA, A_K, Tile::THREADS> load_a;
-  PanelLoader<PanelB, B_K, Tile::THREADS> load_b;
+  LoadB load_b;
   FragmentReader<PanelA, A_K, true, Tile::WARP_M, Tile::STEPS> read_a;
   FragmentReader<PanelB, B_K, false, Tile::WARP_N, Tile::STEPS> read_b;
   // Two sets of fragments: one multiplies while the other is read.
@@ -197,12 +210,16 @@ struct GemmPipeline {
   u32 reading = 0, writing = RING - Tile::STAGE_BYTES;
 
   __device__ __forceinline__ GemmPipeline(const GemmArguments& arguments, GemmOrigin origin, u32 ring)
+      : GemmPipeline(arguments, origin, ring, arguments) {}
+
+  template <class Source>
+  __device__ __forceinline__ GemmPipeline(const GemmArguments& arguments, GemmOrigin origin, u32 ring, const Source& b)
       : m(arguments.m),
         n(arguments.n),
         k(arguments.k),
         base(ring),
         load_a(arguments.a, arguments.a_stride, origin.m),
-        load_b(arguments.b, arguments.b_stride, origin.n),
+        load_b(b, origin.n),
         read_a(ring, threadIdx.x / WARP / Tile::WARPS_N * Tile::WARP_M),
         read_b(ring + A_BYTES, threadIdx.x / WARP % Tile::WARPS_N * Tile::WARP_N) {}
 

@@ -4,7 +4,8 @@ use crate::tuning::Tuning;
 use crate::{
     Addresses, Launch, adamw, attention, bias_backward, embed, embed_backward, gemm, grad_norm, loss_sum,
 };
-use crate::{random_fill, rms_norm, rms_norm_backward, rope_backward, swiglu};
+use crate::{head_logprob, head_loss, head_sample};
+use crate::{qkv_rope, random_fill, rms_norm, rms_norm_backward, rope_backward, swiglu};
 use octo_ops::Op;
 
 /// The launches of an op, or why this backend has none.
@@ -14,6 +15,7 @@ pub(super) fn launches(op: &Op, at: &dyn Addresses, tuning: &Tuning) -> Result<V
         Op::GateUpSwiglu(op) => said(gemm::gate_up_swiglu(op, at, tuning)),
         Op::LinearBackwardInput(op) => said(gemm::linear_backward_input(op, at, tuning)),
         Op::LinearBackwardWeight(op) => said(gemm::linear_backward_weight(op, at, tuning)),
+        Op::QkvRope(op) => said(qkv_rope::qkv_rope(op, at, tuning)),
         Op::Attention(op) => said(attention::attention(op, at, tuning)),
         Op::Embed(op) => said(embed::embed(op, at)),
         Op::EmbedBackward(op) => said(embed_backward::embed_backward(op, at)),
@@ -26,11 +28,10 @@ pub(super) fn launches(op: &Op, at: &dyn Addresses, tuning: &Tuning) -> Result<V
         Op::SwigluBackward(op) => said(swiglu::swiglu_backward(op, at)),
         Op::AdamW(op) => said(adamw::adamw(op, at)),
         Op::RandomFill(op) => said(random_fill::random_fill(op, at)),
-        Op::QkvRope(_)
-        | Op::HeadLoss(_)
-        | Op::HeadLogprob(_)
-        | Op::HeadSample(_)
-        | Op::AttentionBackward(_) => Err(format!("it has no CUDA kernel yet; {REMEDY}")),
+        Op::HeadLogprob(op) => said(head_logprob::head_logprob(op, at, tuning)),
+        Op::HeadLoss(op) => said(head_loss::head_loss(op, at, tuning)),
+        Op::HeadSample(op) => said(head_sample::head_sample(op, at, tuning)),
+        Op::AttentionBackward(_) => Err(format!("it has no CUDA kernel yet; {REMEDY}")),
     }
 }
 

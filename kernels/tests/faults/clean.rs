@@ -6,9 +6,10 @@ use crate::on::product_apart;
 use octo_kernels::driver::SimConfig;
 use octo_kernels::tuning::{Capability, Tuning, rows};
 use octo_kernels::{
-    Addresses, Launch, adamw, attention, bias_backward, embed, embed_backward, gemm, grad_norm,
+    Addresses, Launch, adamw, attention, bias_backward, embed, embed_backward, gemm, grad_norm, head_logprob,
+    head_loss, head_sample,
 };
-use octo_kernels::{loss_sum, random_fill, rms_norm, rms_norm_backward, rope_backward, swiglu};
+use octo_kernels::{loss_sum, qkv_rope, random_fill, rms_norm, rms_norm_backward, rope_backward, swiglu};
 use octo_ops::{DType, Op, View};
 use octo_ptx::{parse, shipped::SM_80};
 use std::collections::BTreeSet;
@@ -40,6 +41,7 @@ fn launches(op: &Op) -> Vec<Launch> {
         Op::GateUpSwiglu(op) => gemm::gate_up_swiglu(op, &Apart, &tuning).unwrap_or_default(),
         Op::LinearBackwardInput(op) => gemm::linear_backward_input(op, &Apart, &tuning).unwrap_or_default(),
         Op::LinearBackwardWeight(op) => gemm::linear_backward_weight(op, &Apart, &tuning).unwrap_or_default(),
+        Op::QkvRope(op) => qkv_rope::qkv_rope(op, &Apart, &tuning).unwrap_or_default(),
         Op::RmsNorm(op) => rms_norm::rms_norm(op, &Apart).unwrap_or_default(),
         Op::SwigluBackward(op) => swiglu::swiglu_backward(op, &Apart).unwrap_or_default(),
         Op::AdamW(op) => adamw::adamw(op, &Apart).unwrap_or_default(),
@@ -52,6 +54,9 @@ fn launches(op: &Op) -> Vec<Launch> {
         Op::RopeBackward(op) => rope_backward::rope_backward(op, &Apart).unwrap_or_default(),
         Op::LossSum(op) => loss_sum::loss_sum(op, &Apart).unwrap_or_default(),
         Op::GradNorm(op) => grad_norm::grad_norm(op, &Apart).unwrap_or_default(),
+        Op::HeadLogprob(op) => head_logprob::head_logprob(op, &Apart, &tuning).unwrap_or_default(),
+        Op::HeadLoss(op) => head_loss::head_loss(op, &Apart, &tuning).unwrap_or_default(),
+        Op::HeadSample(op) => head_sample::head_sample(op, &Apart, &tuning).unwrap_or_default(),
         _ => Vec::new(),
     }
 }

@@ -14,7 +14,7 @@ fn bits(rows: &[Vec<f32>]) -> Vec<Vec<u32>> {
 
 #[test]
 fn a_row_alone_equals_the_row_in_a_crowd_on_every_tile() {
-    for op in ["linear_residual", "gate_up_swiglu"] {
+    for op in ["linear_residual", "gate_up_swiglu", "qkv_rope", "head_logits"] {
         let mut crowd = None;
         for row in rows().iter().filter(|row| row.op == op) {
             let of = |first_row: u32, m: u32| {
@@ -42,6 +42,17 @@ fn every_tile_of_an_op_gives_the_same_bits() {
             .collect();
         assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "{op}");
     }
+}
+
+#[test]
+fn heads_are_the_columns_of_the_plain_product() {
+    let of = |op: &str| {
+        let row = rows().iter().find(|row| row.op == op).unwrap();
+        run(&mut Device::new(7), row, shape(17, N, K), &ROUGH, false).out
+    };
+    let rounded = |row: Vec<f32>| row.into_iter().map(|sum| half::bf16::from_f32(sum).to_f32()).collect();
+    let plain: Vec<Vec<f32>> = of("head_logits").into_iter().map(rounded).collect();
+    assert_eq!(bits(&of("qkv_rope")), bits(&plain));
 }
 
 #[test]

@@ -57,12 +57,16 @@ fn instructions_an_mma(row: &Row) -> f64 {
 
 #[test]
 fn the_main_loop_takes_no_more_instructions_an_mma_than_stated() {
+    let mut wrong = Vec::new();
     for row in rows() {
         let layout = row.defines.iter().find(|(name, _)| *name == "LAYOUT").unwrap().1.as_str();
         let budget = match (row.tile.m, row.tile.n, layout) {
             (16, 16, _) => 12.8,
+            (16, 32, _) => 7.8,
+            (16, 64, _) if row.op == "qkv_rope" => 7.4,
             (16, 64, _) => 7.5,
             (64, 64, "NN") => 3.45,
+            (64, 64, _) if row.op == "qkv_rope" => 3.4,
             (64, 64, _) => 3.25,
             (128, 128, "NT") => 2.1,
             (128, 128, "NN") => 2.25,
@@ -71,9 +75,11 @@ fn the_main_loop_takes_no_more_instructions_an_mma_than_stated() {
             _ => 2.2,
         };
         let taken = instructions_an_mma(row);
-        assert!(taken <= budget, "{}: {taken:.3} instructions an mma, stated {budget}", row.entry);
-        assert!(taken > budget - 0.1, "{}: {taken:.3} is better than the stated {budget}", row.entry);
+        if !(taken <= budget && taken > budget - 0.1) {
+            wrong.push(format!("{}: {taken:.3} instructions an mma, stated {budget}", row.entry));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
@@ -89,7 +95,7 @@ fn no_access_to_shared_memory_conflicts() {
 
 #[test]
 fn a_product_reads_and_writes_no_more_than_its_tiles_need() {
-    for row in rows() {
+    for row in rows().iter().filter(|row| row.op != "qkv_rope") {
         let tile = row.tile;
         let (m, n, k) = (2 * tile.m, 2 * tile.n, 16 * tile.k);
         let c = counters(row, m, n, k, true);
@@ -99,6 +105,7 @@ fn a_product_reads_and_writes_no_more_than_its_tiles_need() {
             "linear_residual" => (2, 2),
             "gate_up_swiglu" => (0, 3),
             "linear_backward_input" => (0, 2),
+            "head_logits" => (0, 4),
             _ => (4, 4),
         };
         let panels = tile.blocks(m, n) * u64::from((tile.m + tile.n) * k * 2);
@@ -117,6 +124,29 @@ fn a_product_reads_and_writes_no_more_than_its_tiles_need() {
         };
         assert_eq!(c.global_writes.efficiency(), efficiency, "{}", row.entry);
         assert_eq!(c.unique_bytes_written, outputs * written, "{}", row.entry);
+    }
+}
+
+#[test]
+fn heads_cost_the_table_besides_and_are_written_in_whole_sectors() {
+    for row in rows().iter().filter(|row| row.op == "qkv_rope") {
+        let tile = row.tile;
+        let (m, n, k) = (2 * tile.m, 4 * tile.n, 16 * tile.k);
+        let c = counters(row, m, n, k, false);
+        let kv_heads = (n / 64 - 1) / 2;
+        // Of the table a thread reads two numbers for each pair of q and k that it turns, and the position of each of its
+        // rows; a warp's eight rows turn by one row of the table here.
+        let turned = u64::from(m * (n - 64 * kv_heads)) * 4 / 8;
+        let panels = tile.blocks(m, n) * u64::from((tile.m + tile.n) * k * 2);
+        let positions = u64::from(m * n / (tile.n / tile.warps[1])) * 4;
+        assert_eq!(c.global_reads.useful_bytes, panels + turned + positions, "{}", row.entry);
+        assert_eq!(c.global_writes.useful_bytes, 2 * u64::from(m * n), "{}", row.entry);
+        assert_eq!(c.global_writes.wide_share(), 1.0, "{}", row.entry);
+        // A warp with one sixteen of columns has half a sector of either half of a head.
+        let efficiency = if tile.m == 16 { 0.5 } else { 1.0 };
+        assert_eq!(c.global_writes.efficiency(), efficiency, "{}", row.entry);
+        // The whole table is one row.
+        assert_eq!(c.unique_bytes_read, u64::from((m + n) * k * 2 + 64 * 4 + m * 4), "{}", row.entry);
     }
 }
 

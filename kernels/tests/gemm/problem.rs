@@ -2,8 +2,9 @@
 
 use crate::device::Device;
 use octo_kernels::tuning::{Capability, Row, Tuning};
-use octo_kernels::{Launch, gemm};
-use octo_ops::{DType, GateUpSwiglu, LinearBackwardInput, LinearBackwardWeight, LinearResidual, View};
+use octo_kernels::{Launch, gemm, qkv_rope};
+use octo_ops::{DType, GateUpSwiglu, View};
+use octo_ops::{LinearBackwardInput, LinearBackwardWeight, LinearResidual, QkvRope};
 use octo_ptx::sim::Report;
 
 /// What operands hold, by their place in the product: a(m, k), b(n, k), and what is there before or added.
@@ -125,6 +126,21 @@ pub fn prepare(device: &mut Device, row: &Row, s: Shape, values: &Values, flag: 
             };
             (gemm::gate_up_swiglu(&op, device, &only(row)).unwrap(), op.product, op.gate_up)
         }
+        "qkv_rope" => {
+            let out = output(device, "qkv", DType::Bf16, n, &before);
+            let x = input(device, "x", [m, k], &a);
+            // A weight has no gaps.
+            let weight = device.matrix("weight", DType::Bf16, [n, k], k);
+            device.write(&weight, b);
+            let op = heads(device, [x, weight], &out);
+            (qkv_rope::qkv_rope(&op, device, &only(row)).unwrap(), out, None)
+        }
+        "head_logits" => {
+            let (x, weight) = (input(device, "x", [m, k], &a), input(device, "weight", [n, k], &b));
+            let out = output(device, "logits", DType::F32, n, &before);
+            let launches = gemm::head_logits("head_loss", [&x, &weight], &out, device, &only(row));
+            (launches.unwrap(), out, None)
+        }
         "linear_backward_input" => {
             let op = LinearBackwardInput {
                 dy: input(device, "dy", [m, k], &a),
@@ -145,6 +161,29 @@ pub fn prepare(device: &mut Device, row: &Row, s: Shape, values: &Values, flag: 
     };
     let [launch] = launches.as_slice() else { panic!("{} launches", launches.len()) };
     Product { launch: launch.clone(), out, second }
+}
+
+/// q, k and v side by side in one matrix, at a position where nothing turns: the plain product.
+fn heads(device: &mut Device, [x, weight]: [View; 2], out: &View) -> QkvRope {
+    let [tokens, columns] = [out.rows() as u32, out.row_elements() as u32];
+    let head_dim = if columns.is_multiple_of(64) { 64 } else { 16 };
+    let kv_heads = (columns / head_dim - 1) / 2;
+    let narrow = kv_heads * head_dim;
+    let rope = device.matrix("rope", DType::F32, [1, head_dim], head_dim);
+    device.write(&rope, |_, element| f32::from(u8::from(element < head_dim / 2)));
+    let positions = device.matrix("positions", DType::U32, [tokens, 1], 1);
+    device.write(&positions, |_, _| 0.0);
+    QkvRope {
+        x,
+        weight,
+        bias: None,
+        rope,
+        positions: View::new(positions.buffer, 0, DType::U32, &[tokens]),
+        slots: None,
+        q: out.slice_columns(0, columns - 2 * narrow),
+        k: out.slice_columns(columns - 2 * narrow, narrow),
+        v: out.slice_columns(columns - narrow, narrow),
+    }
 }
 
 /// Runs the row on operands of the shape, and watches the gaps between rows.

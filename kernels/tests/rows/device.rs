@@ -46,6 +46,15 @@ impl Device {
         view
     }
 
+    /// A tensor of four-byte elements given as their bits.
+    pub fn words(&mut self, dtype: DType, shape: &[u32], words: &[u32]) -> View {
+        let view = View::new(BufferId(self.buffers.len() as u32), 0, dtype, shape);
+        let buffer = self.gpu.allocate("words", view.span_bytes()).unwrap();
+        self.gpu.write(buffer, bytemuck::cast_slice(words)).unwrap();
+        self.buffers.push(buffer);
+        view
+    }
+
     /// The bytes of a tensor.
     pub fn bytes(&mut self, view: &View) -> Vec<u8> {
         let (mut bytes, at) = (vec![0; view.span_bytes() as usize], self.address(view));

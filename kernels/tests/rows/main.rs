@@ -4,4 +4,5 @@
 
 mod budgets;
 mod device;
+mod head;
 mod values;

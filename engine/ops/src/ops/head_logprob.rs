@@ -3,6 +3,9 @@ use crate::error::Check;
 use crate::real::matmul_nt;
 use crate::*;
 
+/// More rows than any backend keeps logits of at once.
+pub(crate) const MANY: u32 = 1030;
+
 /// ln Σ exp of a row.
 pub(crate) fn log_sum_exp<R: Real>(row: &[R]) -> R {
     let max = row.iter().fold(R::of(f64::NEG_INFINITY), |m, &x| m.max(x));
@@ -40,13 +43,16 @@ impl Spec for HeadLogprob {
 
     fn cases() -> Vec<Case> {
         let mut cases = Vec::new();
-        for mix in Mix::F32 {
-            for tokens in TOKENS {
+        for mix in Mix::F32.into_iter().chain([Mix::BF16]) {
+            for tokens in TOKENS.into_iter().chain([MANY]) {
                 for vocab in [13u32, 700] {
+                    if tokens == MANY && vocab > 13 {
+                        continue;
+                    }
                     let mut c = CaseBuilder::new();
                     let labels = (0..tokens).map(|t| f64::from((t * 5) % (vocab + 1)) - 1.0);
                     let op = HeadLogprob {
-                        hidden: c.normal(DType::F32, &[tokens, 40], 1.0),
+                        hidden: c.normal(mix.activation, &[tokens, 40], 1.0),
                         weight: c.normal(mix.weight, &[vocab, 40], 0.5),
                         labels: c.values(DType::I32, &[tokens], labels),
                         logprob: c.output(DType::F32, &[tokens]),

@@ -1,4 +1,4 @@
-use super::head_logprob::log_sum_exp;
+use super::head_logprob::{MANY, log_sum_exp};
 use super::store_or_add;
 use crate::case::{Mix, TOKENS};
 use crate::error::Check;
@@ -34,6 +34,7 @@ impl Spec for HeadLoss {
             loss.push(lse - row[label as usize]);
             row.iter_mut().for_each(|x| *x = (*x - lse).exp() * inv_targets);
             row[label as usize] += -inv_targets;
+            row.iter_mut().for_each(|x| *x = memory.rounded(*x, self.hidden.dtype));
         }
         let mut dweight = vec![R::of(0.0); vocab * width];
         matmul_tn_add(&dlogits, &hidden, vocab, width, &mut dweight);
@@ -48,13 +49,16 @@ impl Spec for HeadLoss {
 
     fn cases() -> Vec<Case> {
         let mut cases = Vec::new();
-        for mix in Mix::F32 {
-            for tokens in TOKENS {
+        for mix in Mix::F32.into_iter().chain([Mix::BF16]) {
+            for tokens in TOKENS.into_iter().chain([MANY]) {
                 for (vocab, accumulate) in [(13u32, false), (700, true)] {
+                    if tokens == MANY && vocab > 13 {
+                        continue;
+                    }
                     let mut c = CaseBuilder::new();
                     let labels = (0..tokens).map(|t| f64::from((t * 5) % (vocab + 1)) - 1.0);
                     let op = HeadLoss {
-                        hidden: c.normal(DType::F32, &[tokens, 40], 1.0),
+                        hidden: c.normal(mix.activation, &[tokens, 40], 1.0),
                         weight: c.normal(mix.weight, &[vocab, 40], 0.5),
                         labels: c.values(DType::I32, &[tokens], labels),
                         step_block: c.values(
@@ -63,7 +67,7 @@ impl Spec for HeadLoss {
                             [0.0, 0.0, 0.0, 0.0, 1.0 / f64::from(tokens)],
                         ),
                         loss: c.output(DType::F32, &[tokens]),
-                        dhidden: c.output(DType::F32, &[tokens, 40]),
+                        dhidden: c.output(mix.activation, &[tokens, 40]),
                         dweight: c.normal(DType::F32, &[vocab, 40], 0.1),
                         accumulate,
                     };

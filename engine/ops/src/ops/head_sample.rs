@@ -57,9 +57,9 @@ impl Spec for HeadSample {
             ("greedy", SamplingRow { temperature: 0.0, ..plain }),
             ("cut", SamplingRow { temperature: 0.7, top_k: 20, top_p: 0.9, min_p: 0.02, ..plain }),
         ];
-        for mix in Mix::F32 {
+        for mix in Mix::F32.into_iter().chain([Mix::BF16]) {
             for (name, policy) in policies {
-                for (rows, vocab) in [(1u32, 13u32), (9, 700)] {
+                for (rows, vocab) in [(1u32, 13u32), (9, 700), (2, 5000)] {
                     let mut c = CaseBuilder::new();
                     let words: Vec<f64> = (0..rows)
                         .flat_map(|r| {
@@ -69,7 +69,7 @@ impl Spec for HeadSample {
                         .map(f64::from)
                         .collect();
                     let op = HeadSample {
-                        hidden: c.normal(DType::F32, &[rows, 40], 1.0),
+                        hidden: c.normal(mix.activation, &[rows, 40], 1.0),
                         weight: c.normal(mix.weight, &[vocab, 40], 0.5),
                         sampling: c.values(DType::U32, &[rows, SamplingRow::WORDS], words),
                         tokens: c.output(DType::U32, &[rows]),

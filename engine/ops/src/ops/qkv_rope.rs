@@ -110,11 +110,19 @@ impl Spec for QkvRope {
 
     fn cases() -> Vec<Case> {
         let mut cases = Vec::new();
-        for mix in Mix::F32 {
+        type Shape = (u32, u32, u32, bool, bool);
+        let f32: &[Shape] = &[(3, 1, 8, false, false), (4, 2, 16, true, false), (4, 2, 16, true, true)];
+        // Halves of whole eights, of an even and an odd number of them, and of neither.
+        let bf16: &[Shape] = &[
+            (3, 1, 16, true, false),
+            (2, 1, 64, true, true),
+            (1, 1, 80, false, false),
+            (2, 1, 24, true, true),
+            (1, 1, 6, true, false),
+        ];
+        for (mix, shapes) in Mix::of_products([f32, bf16]) {
             for tokens in crate::case::TOKENS {
-                for (heads, kv_heads, head_dim, bias, paged) in
-                    [(3u32, 1u32, 8u32, false, false), (4, 2, 16, true, false), (4, 2, 16, true, true)]
-                {
+                for &(heads, kv_heads, head_dim, bias, paged) in shapes {
                     let mut c = CaseBuilder::new();
                     let (hidden, rows) = (40, (heads + 2 * kv_heads) * head_dim);
                     let angle = |i: u32| f64::from(i / head_dim) * 0.3 + f64::from(i % (head_dim / 2));
@@ -124,15 +132,15 @@ impl Spec for QkvRope {
                     let slots: Vec<f64> = (0..tokens).map(|t| f64::from((t * 7 + 60) % 192)).collect();
                     let kv: &[u32] = if paged { &pages } else { &[tokens, kv_heads * head_dim] };
                     let op = QkvRope {
-                        x: c.normal(DType::F32, &[tokens, hidden], 1.0),
+                        x: c.normal(mix.activation, &[tokens, hidden], 1.0),
                         weight: c.normal(mix.weight, &[rows, hidden], 0.2),
                         bias: bias.then(|| c.normal(mix.weight, &[rows], 0.5)),
                         rope: c.values(DType::F32, &[100, head_dim], rope),
                         positions: c.below(DType::U32, &[tokens], 100),
                         slots: paged.then(|| c.values(DType::U32, &[tokens], slots)),
-                        q: c.output(DType::F32, &[tokens, heads * head_dim]),
-                        k: c.output(DType::F32, kv),
-                        v: c.output(DType::F32, kv),
+                        q: c.output(mix.activation, &[tokens, heads * head_dim]),
+                        k: c.output(mix.activation, kv),
+                        v: c.output(mix.activation, kv),
                     };
                     let kind = if paged { "-paged" } else { "" };
                     cases.push(c.finish(format!("{mix}/{tokens}x{heads}h{kv_heads}kv{head_dim}{kind}"), op));
