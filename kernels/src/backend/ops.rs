@@ -2,9 +2,9 @@
 
 use crate::tuning::Tuning;
 use crate::{
-    Addresses, Launch, adamw, attention, bias_backward, embed, embed_backward, gemm, grad_norm, loss_sum,
+    Addresses, Launch, adamw, attention, attention_backward, bias_backward, embed, embed_backward, gemm,
 };
-use crate::{random_fill, rms_norm, rms_norm_backward, rope_backward, swiglu};
+use crate::{grad_norm, loss_sum, random_fill, rms_norm, rms_norm_backward, rope_backward, swiglu};
 use octo_ops::Op;
 
 /// The launches of an op, or why this backend has none.
@@ -15,6 +15,7 @@ pub(super) fn launches(op: &Op, at: &dyn Addresses, tuning: &Tuning) -> Result<V
         Op::LinearBackwardInput(op) => said(gemm::linear_backward_input(op, at, tuning)),
         Op::LinearBackwardWeight(op) => said(gemm::linear_backward_weight(op, at, tuning)),
         Op::Attention(op) => said(attention::attention(op, at, tuning)),
+        Op::AttentionBackward(op) => said(attention_backward::attention_backward(op, at, tuning)),
         Op::Embed(op) => said(embed::embed(op, at)),
         Op::EmbedBackward(op) => said(embed_backward::embed_backward(op, at)),
         Op::RmsNormBackward(op) => said(rms_norm_backward::rms_norm_backward(op, at)),
@@ -26,11 +27,9 @@ pub(super) fn launches(op: &Op, at: &dyn Addresses, tuning: &Tuning) -> Result<V
         Op::SwigluBackward(op) => said(swiglu::swiglu_backward(op, at)),
         Op::AdamW(op) => said(adamw::adamw(op, at)),
         Op::RandomFill(op) => said(random_fill::random_fill(op, at)),
-        Op::QkvRope(_)
-        | Op::HeadLoss(_)
-        | Op::HeadLogprob(_)
-        | Op::HeadSample(_)
-        | Op::AttentionBackward(_) => Err(format!("it has no CUDA kernel yet; {REMEDY}")),
+        Op::QkvRope(_) | Op::HeadLoss(_) | Op::HeadLogprob(_) | Op::HeadSample(_) => {
+            Err(format!("it has no CUDA kernel yet; {REMEDY}"))
+        }
     }
 }
 
