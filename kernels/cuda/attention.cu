@@ -36,7 +36,7 @@ using Tile = AttentionTile<TILE>;
 extern "C" __global__ void __launch_bounds__(Tile::THREADS, Tile::RESIDENT)
     ENTRY(const __grid_constant__ AttentionArguments arguments) {
   AttentionWork work;
-  if (!work.find<Tile::ROWS>(arguments)) return;
+  if (!work.find<Tile::ROWS, true>(arguments, blockIdx.x, arguments.group)) return;
   extern __shared__ __align__(128) unsigned char shared[];
   AttentionPipeline<Tile> pipeline(arguments, work, shared_address(shared));
   pipeline.run();

@@ -8,6 +8,7 @@
 
 pub mod adamw;
 pub mod attention;
+pub mod attention_backward;
 mod backend;
 pub mod bias_backward;
 pub mod columns;

@@ -4,7 +4,7 @@
 //! entry, and [`Tuning::row`] says which row serves an op of which shape on which device. Kernels without variants
 //! (one entry a source, no defines) do not stand here.
 //!
-//! What a tile means is said in `cuda/include/gemm_tile.cuh` and `attention_tile.cuh`. Which row is fastest is decided by measuring; no row may
+//! What a tile means is said in `cuda/include/gemm_tile.cuh`, `attention_tile.cuh` and `attention_backward_tile.cuh`. Which row is fastest is decided by measuring; no row may
 //! decide what is computed, and [`Row::bits`] says which rows give the same bits.
 
 use std::collections::BTreeMap;
@@ -93,6 +93,60 @@ impl AttentionTile {
     }
 }
 
+/// Which gradients of attention a kernel computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttentionGradient {
+    /// Those of queries. Its blocks own rows and go through keys; it runs first.
+    Queries,
+    /// Those of keys and values. Its blocks own keys and go through rows.
+    Keys,
+}
+
+/// A block's tile of attention's backward pass. A row is a query of one head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttentionBackwardTile {
+    /// What it computes.
+    pub gradient: AttentionGradient,
+    /// Elements of a head as they are computed; a narrower head is filled up with zeros.
+    pub head_dim: u32,
+    /// Rows (or keys) that a block owns, sixteen a warp.
+    pub own: u32,
+    /// Keys and values (or rows of queries and dout) of a stage.
+    pub stage: u32,
+    /// Stages in shared memory.
+    pub stages: u32,
+    /// Columns of the gradients that a block owns.
+    pub columns: u32,
+    /// Blocks that share a multiprocessor, for `__launch_bounds__`.
+    pub resident: u32,
+}
+
+impl AttentionBackwardTile {
+    /// Threads of a block.
+    pub const fn threads(&self) -> u32 {
+        2 * self.own
+    }
+
+    /// Blocks that share the columns of a tile.
+    pub const fn parts(&self) -> u32 {
+        self.head_dim / self.columns
+    }
+
+    /// Dynamic shared memory of a block in bytes: what it owns and does not keep in registers, and every stage; beside
+    /// rows lies what is known of each.
+    pub const fn shared_bytes(&self) -> u32 {
+        let stays = self.head_dim <= 128;
+        let (owned, known) = match (self.gradient, stays) {
+            (AttentionGradient::Queries, true) => (0, 0),
+            (AttentionGradient::Queries, false) => (2, 0),
+            (AttentionGradient::Keys, true) => (1, 8),
+            (AttentionGradient::Keys, false) => (2, 8),
+        };
+        let row = 2 * self.head_dim;
+        owned * self.own * row + self.stages * self.stage * (2 * row + known)
+    }
+}
+
 /// What the choice of a row may depend on besides op and shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capability {
@@ -143,8 +197,10 @@ pub enum TuningError {
         available: u32,
     },
     /// Heads are wider than a kernel takes.
-    #[error("attention: heads of {head_dim} elements are wider than the kernel takes ({most})")]
+    #[error("{op}: heads of {head_dim} elements are wider than the kernel takes ({most})")]
     HeadTooWide {
+        /// Op name.
+        op: &'static str,
         /// Elements of a head.
         head_dim: u32,
         /// Elements there may be.
@@ -158,12 +214,13 @@ pub struct Tuning {
     capability: Capability,
     fixed: BTreeMap<String, &'static Row>,
     fixed_attention: Option<&'static Row<AttentionTile>>,
+    fixed_backward: Vec<&'static Row<AttentionBackwardTile>>,
 }
 
 impl Tuning {
     /// Dispatch for a device.
     pub fn new(capability: Capability) -> Tuning {
-        Tuning { capability, fixed: BTreeMap::new(), fixed_attention: None }
+        Tuning { capability, fixed: BTreeMap::new(), fixed_attention: None, fixed_backward: Vec::new() }
     }
 
     /// From now on every shape of `op` runs on the row with this entry (`--kernel op=entry`).
@@ -181,6 +238,11 @@ impl Tuning {
             let row = named(attention_rows(), op, entry)?;
             fits(entry, row.tile.shared_bytes())?;
             self.fixed_attention = Some(row);
+        } else if attention_backward_rows().iter().any(|row| row.op == op) {
+            let row = named(attention_backward_rows(), op, entry)?;
+            fits(entry, row.tile.shared_bytes())?;
+            self.fixed_backward.retain(|other| other.tile.gradient != row.tile.gradient);
+            self.fixed_backward.push(row);
         } else {
             let row = named(rows(), op, entry)?;
             fits(entry, row.tile.shared_bytes())?;
@@ -218,7 +280,7 @@ impl Tuning {
             .filter(fills)
             .max_by_key(area)
             .or_else(|| suitable().min_by_key(area))
-            .ok_or_else(|| TuningError::NoRow { op: op.into(), version: self.capability.version })
+            .ok_or_else(|| self.no_row(op))
     }
 }
 
@@ -236,16 +298,50 @@ impl Tuning {
             Some(row) => vec![row],
             None => attention_rows().iter().filter(runs).collect(),
         };
-        let Some(most) = candidates.iter().map(|row| row.tile.head_dim).max() else {
-            return Err(TuningError::NoRow { op: "attention".into(), version: self.capability.version });
-        };
-        let wide = candidates.iter().map(|row| row.tile.head_dim).filter(|&width| width >= head_dim).min();
-        let suitable = || candidates.iter().copied().filter(|row| Some(row.tile.head_dim) == wide);
+        let wide = self.width("attention", candidates.iter().map(|row| row.tile.head_dim), head_dim)?;
+        let suitable = || candidates.iter().copied().filter(|row| row.tile.head_dim == wide);
         suitable()
             .filter(|row| u64::from(row.tile.rows) >= rows)
             .min_by_key(|row| row.tile.rows)
             .or_else(|| suitable().max_by_key(|row| row.tile.rows))
-            .ok_or(TuningError::HeadTooWide { head_dim, most })
+            .ok_or_else(|| self.no_row("attention"))
+    }
+
+    /// The row for gradients of attention over heads of `head_dim` elements: the narrowest that takes the head.
+    ///
+    /// # Errors
+    /// As [`Tuning::attention`].
+    pub fn attention_backward(
+        &self,
+        gradient: AttentionGradient,
+        head_dim: u32,
+    ) -> Result<&'static Row<AttentionBackwardTile>, TuningError> {
+        let op = "attention_backward";
+        let runs = |row: &&Row<AttentionBackwardTile>| {
+            self.capability.version >= (8, 0) && row.tile.shared_bytes() <= self.capability.shared_bytes
+        };
+        let of_gradient = |row: &&'static Row<AttentionBackwardTile>| row.tile.gradient == gradient;
+        let candidates: Vec<_> = match self.fixed_backward.iter().copied().find(of_gradient) {
+            Some(row) => vec![row],
+            None => attention_backward_rows().iter().filter(of_gradient).filter(runs).collect(),
+        };
+        let wide = self.width(op, candidates.iter().map(|row| row.tile.head_dim), head_dim)?;
+        candidates.into_iter().find(|row| row.tile.head_dim == wide).ok_or_else(|| self.no_row(op))
+    }
+
+    /// The narrowest of these widths that takes a head.
+    fn width(
+        &self,
+        op: &'static str,
+        widths: impl Iterator<Item = u32> + Clone,
+        head_dim: u32,
+    ) -> Result<u32, TuningError> {
+        let most = widths.clone().max().ok_or_else(|| self.no_row(op))?;
+        widths.filter(|&width| width >= head_dim).min().ok_or(TuningError::HeadTooWide { op, head_dim, most })
+    }
+
+    fn no_row(&self, op: &str) -> TuningError {
+        TuningError::NoRow { op: op.into(), version: self.capability.version }
     }
 }
 
@@ -267,6 +363,11 @@ pub fn rows() -> &'static [Row] {
 /// Every row of attention.
 pub fn attention_rows() -> &'static [Row<AttentionTile>] {
     &ATTENTION_TABLE
+}
+
+/// Every row of attention's backward pass.
+pub fn attention_backward_rows() -> &'static [Row<AttentionBackwardTile>] {
+    &ATTENTION_BACKWARD_TABLE
 }
 
 static TABLE: LazyLock<Vec<Row>> = LazyLock::new(|| {
@@ -385,6 +486,66 @@ const ATTENTIONS: [(AttentionTile, &str); 6] = [
     (AttentionTile { head_dim: 256, rows: 16, stage_keys: 32, resident: 2 }, "decode with wide heads"),
 ];
 
+static ATTENTION_BACKWARD_TABLE: LazyLock<Vec<Row<AttentionBackwardTile>>> = LazyLock::new(|| {
+    let row = |&(tile, reason): &(AttentionBackwardTile, &'static str)| {
+        let AttentionBackwardTile { gradient, head_dim, own, stage, stages, columns, resident } = tile;
+        let (name, kernel) = match gradient {
+            AttentionGradient::Queries => ("queries", "QueryGradient"),
+            AttentionGradient::Keys => ("keys", "KeyGradient"),
+        };
+        let entry = format!("attention_backward_{name}_sm80_hd{head_dim}_{own}x{stage}_s{stages}");
+        let defines = vec![
+            ("ENTRY", entry.clone()),
+            ("GRADIENT", kernel.to_string()),
+            ("TILE", format!("{head_dim},{own},{stage},{stages},{columns},{resident}")),
+        ];
+        let bits = "steps of 16 keys (or rows), ascending from the document's start";
+        let (op, arch, source) = ("attention_backward", "sm_80", "attention_backward");
+        Row { op, arch, source, entry, defines, tile, bits, reason }
+    };
+    ATTENTION_BACKWARDS.iter().map(row).collect()
+});
+
+const ATTENTION_BACKWARDS: [(AttentionBackwardTile, &str); 6] = [
+    (
+        AttentionBackwardTile { columns: 64, resident: 2, ..QUERIES },
+        "queries and dout stay in registers; two blocks hide each other's barriers and short documents",
+    ),
+    (
+        AttentionBackwardTile { columns: 64, ..KEYS },
+        "keys and values stay in registers; 128 keys a block keep the traffic of rows below what L2 gives",
+    ),
+    (
+        AttentionBackwardTile { head_dim: 128, ..QUERIES },
+        "queries and dout stay in registers, 64 of each thread's",
+    ),
+    (
+        AttentionBackwardTile { head_dim: 128, ..KEYS },
+        "sums take half the registers, keys 32; values are read again from shared memory",
+    ),
+    (
+        AttentionBackwardTile { head_dim: 256, own: 64, stage: 16, stages: 2, columns: 256, ..QUERIES },
+        "sums take half the registers; what is owned takes two thirds of shared memory",
+    ),
+    (
+        AttentionBackwardTile { head_dim: 256, own: 64, stage: 16, ..KEYS },
+        "two blocks share the columns of a tile, for the registers; both compute its scores",
+    ),
+];
+
+const QUERIES: AttentionBackwardTile = AttentionBackwardTile {
+    gradient: AttentionGradient::Queries,
+    head_dim: 64,
+    own: 128,
+    stage: 64,
+    stages: 3,
+    columns: 128,
+    resident: 1,
+};
+
+const KEYS: AttentionBackwardTile =
+    AttentionBackwardTile { gradient: AttentionGradient::Keys, stages: 2, ..QUERIES };
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -394,9 +555,10 @@ mod tests {
     #[test]
     fn entries_are_unique() {
         let products = rows().iter().map(|row| row.entry.as_str());
-        let entries: BTreeSet<&str> =
-            products.chain(attention_rows().iter().map(|row| row.entry.as_str())).collect();
-        assert_eq!(entries.len(), rows().len() + attention_rows().len());
+        let attention = attention_rows().iter().map(|row| row.entry.as_str());
+        let backward = attention_backward_rows().iter().map(|row| row.entry.as_str());
+        let entries: BTreeSet<&str> = products.chain(attention).chain(backward).collect();
+        assert_eq!(entries.len(), rows().len() + attention_rows().len() + attention_backward_rows().len());
     }
 
     #[test]
@@ -414,7 +576,10 @@ mod tests {
         let products = rows()
             .iter()
             .map(|Row { entry, tile, .. }| (entry, tile.shared_bytes(), tile.resident, tile.threads()));
-        for (entry, bytes, resident, threads) in products.chain(attention) {
+        let backward = attention_backward_rows()
+            .iter()
+            .map(|Row { entry, tile, .. }| (entry, tile.shared_bytes(), tile.resident, tile.threads()));
+        for (entry, bytes, resident, threads) in products.chain(attention).chain(backward) {
             // A block may take 99 KiB on 8.6 and 8.9; a multiprocessor of an A100 has 164 KiB and 64 Ki registers,
             // each block costs 1 KiB of its own.
             assert!(bytes <= 99 * 1024, "{entry}: {bytes}");
@@ -459,8 +624,29 @@ mod tests {
         tuning.fix("attention", "attention_sm80_hd128_128x64_s4").unwrap();
         assert_eq!(tile(&tuning, 64, 1), (128, 128));
         let wide = tuning.attention(256, 1).unwrap_err();
-        assert_eq!(wide, TuningError::HeadTooWide { head_dim: 256, most: 128 });
+        assert_eq!(wide, TuningError::HeadTooWide { op: "attention", head_dim: 256, most: 128 });
         assert!(tuning.fix("attention", "linear_residual_sm80_nt_64x64x64_s4").is_err());
+    }
+
+    #[test]
+    fn gradients_of_attention_take_the_narrowest_head_and_are_fixed_apart() {
+        use AttentionGradient::{Keys, Queries};
+        let mut tuning = Tuning::new(Capability::A100);
+        let width = |tuning: &Tuning, gradient, head_dim| {
+            let row = tuning.attention_backward(gradient, head_dim).unwrap();
+            assert_eq!(row.tile.gradient, gradient);
+            row.tile.head_dim
+        };
+        for (head_dim, wide) in [(16, 64), (64, 64), (80, 128), (128, 128), (136, 256)] {
+            assert_eq!([Queries, Keys].map(|gradient| width(&tuning, gradient, head_dim)), [wide; 2]);
+        }
+        for head_dim in [256, 128] {
+            let row = Tuning::new(Capability::A100).attention_backward(Keys, head_dim).unwrap();
+            tuning.fix("attention_backward", &row.entry).unwrap();
+            assert_eq!([Queries, Keys].map(|gradient| width(&tuning, gradient, 8)), [64, head_dim]);
+        }
+        let wide = tuning.attention_backward(Keys, 136).unwrap_err().to_string();
+        assert_eq!(wide, "attention_backward: heads of 136 elements are wider than the kernel takes (128)");
     }
 
     #[test]

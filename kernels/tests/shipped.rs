@@ -3,6 +3,7 @@
 
 use octo_kernels::adamw::AdamWArguments;
 use octo_kernels::attention::AttentionArguments;
+use octo_kernels::attention_backward::AttentionBackwardArguments;
 use octo_kernels::bias_backward::BiasBackwardArguments;
 use octo_kernels::columns::ColumnSumsArguments;
 use octo_kernels::embed::EmbedArguments;
@@ -42,6 +43,7 @@ fn taken(source: &str, entry: &str) -> Layout {
     match source {
         "adamw" => layout::<AdamWArguments>(),
         "attention" => layout::<AttentionArguments>(),
+        "attention_backward" => layout::<AttentionBackwardArguments>(),
         "bias_backward" | "rms_norm_backward" if entry.ends_with("_finish") => {
             layout::<ColumnSumsArguments>()
         }

@@ -19,6 +19,12 @@ macro_rules! shipped {
 #[rustfmt::skip]
 pub static SM_80: &[Shipped] = shipped! { "sm_80" {
     "adamw"
+    "attention_backward_keys_sm80_hd128_128x64_s2"
+    "attention_backward_keys_sm80_hd256_64x16_s2"
+    "attention_backward_keys_sm80_hd64_128x64_s2"
+    "attention_backward_queries_sm80_hd128_128x64_s3"
+    "attention_backward_queries_sm80_hd256_64x16_s2"
+    "attention_backward_queries_sm80_hd64_128x64_s3"
     "attention_sm80_hd128_128x64_s4"
     "attention_sm80_hd128_16x64_s4"
     "attention_sm80_hd256_16x32_s4"

@@ -367,7 +367,8 @@ ops! {
         update gate_up,
     }
 
-    /// Gradients of q, k and v after rotation.
+    /// Gradients of q, k and v after rotation. Probabilities and the gradients of scores are rounded to the activations'
+    /// dtype where they multiply rows; scale multiplies the sums.
     AttentionBackward "attention_backward" {
         /// \[tokens, heads·head_dim\].
         read q,

@@ -238,6 +238,7 @@ fn case(kind: u32, choice: &Choice) -> Case {
             o.case(op)
         }
         18 => head_sample(o, [m, n, k]),
+        19 => attention_backward(o, [m, n, k]),
         _ => {
             let op = RandomFill { out: o.vector(act, m * n), seed: 5, stream: u64::from(k), scale: 0.5 };
             o.case(op)
@@ -343,6 +344,30 @@ fn attention(mut o: Operands, [m, n, k]: [u32; 3]) -> Case {
     o.case(Attention { lse, ..op })
 }
 
+/// Two documents and an empty one between. Random log-sum-exps make probabilities of more than 1 too.
+fn attention_backward(mut o: Operands, [m, n, k]: [u32; 3]) -> Case {
+    let act = o.choice.dtypes[0];
+    let (head_dim, kv_heads, group) = (8 * (k % 32 + 1), n % 3 + 1, n % 4 + 1);
+    let (wide, narrow) = (kv_heads * group * head_dim, kv_heads * head_dim);
+    let cut = n % (m + 1);
+    let lse = o.vector(DType::F32, m * kv_heads * group);
+    let op = AttentionBackward {
+        q: o.matrix(act, m, wide),
+        k: o.matrix(act, m, narrow),
+        v: o.matrix(act, m, narrow),
+        out: o.matrix(act, m, wide),
+        lse: View::new(lse.buffer, lse.offset, DType::F32, &[m, kv_heads * group]),
+        dout: o.matrix(act, m, wide),
+        cu_seqlens: o.builder.values(DType::U32, &[4], [0, cut, cut, m].map(f64::from)),
+        dq: o.matrix(act, m, wide),
+        dk: o.matrix(act, m, narrow),
+        dv: o.matrix(act, m, narrow),
+        head_dim,
+        scale: 1.0 / (head_dim as f32).sqrt(),
+    };
+    o.case(op)
+}
+
 fn sim() -> Result<Queue, OpenError> {
     open(DeviceKind::Sim, Some(1))
 }
@@ -351,7 +376,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn an_op_is_refused_or_right(kind in 0..20u32, choice in choice()) {
+    fn an_op_is_refused_or_right(kind in 0..21u32, choice in choice()) {
         let case = case(kind, &choice);
         // What breaks the op's own contract never reaches a backend.
         prop_assume!(case.op.check().is_ok());

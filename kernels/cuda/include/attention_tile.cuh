@@ -1,8 +1,7 @@
 // One block's tile of causal attention: which rows, which keys, the pipeline, the tensor cores, the state of a row.
 //
-// A row is a query of one head. The heads that share a key-value head are rows of the same tile (token · group + head), so
-// that keys and values are read once for all of them. Keys come from packed rows or from pages of 64 tokens: the loop sees
-// a base address and a step from key to key, which is all that differs.
+// Rows are those of attention_rows.cuh. Keys come from packed rows or from pages of 64 tokens: the loop sees a base address
+// and a step from key to key, which is all that differs.
 //
 // The canonical order (docs/numerics.md) hangs on nothing but the row's own position: keys from the document's start in
 // blocks of 128; scores of a block are sums over steps of 16 elements ascending; the row's maximum is raised once a block;
@@ -11,14 +10,8 @@
 // the sign of a zero, which `finish` takes away. So blocks, warps and stages may be left out where no row sees a key.
 #pragma once
 #include "approximate.cuh"
-#include "exchange.cuh"
-#include "indices.cuh"
+#include "attention_rows.cuh"
 #include "local.cuh"
-#include "memory.cuh"
-#include "mma.cuh"
-#include "pack.cuh"
-#include "panel.cuh"
-#include "types.cuh"
 
 constexpr u32 KEY_BLOCK = 128, KEY_SEGMENT = 1024, PAGE_TOKENS = 64;
 
@@ -64,47 +57,6 @@ struct AttentionArguments {
   float scale_log2; // scale · log2 e
 };
 
-// The rows of a block: `first` onwards of the `rows` rows that one document has under one key-value head.
-struct AttentionWork {
-  u32 document, kv_head;
-  u32 begin; // the document's first token
-  u32 first, rows;
-
-  // Block b has key-value head b % kv_heads of tile b / kv_heads; tiles go through the documents in order, each from its
-  // end, where the most keys are seen. False for a block past the last tile.
-  template <u32 ROWS>
-  __device__ __forceinline__ bool find(const AttentionArguments& a) {
-    const u32 lane = threadIdx.x % WARP, wanted = blockIdx.x / a.kv_heads;
-    kv_head = blockIdx.x % a.kv_heads;
-    u32 before = 0;
-#pragma unroll 1
-    for (u32 base = 0; base < a.documents; base += WARP) {
-      const u32 d = base + lane;
-      const u32 from = d < a.documents ? a.cu_seqlens[d] : 0, end = d < a.documents ? a.cu_seqlens[d + 1] : 0;
-      const u32 to = end < a.tokens ? end : a.tokens, own = to > from ? (to - from) * a.group : 0;
-      const u32 tiles = (own + ROWS - 1) / ROWS;
-      u32 upto = tiles;
-#pragma unroll
-      for (u32 apart = 1; apart < WARP; apart *= 2) {
-        const u32 lower = __shfl_up_sync(FULL_WARP, upto, apart);
-        upto += lane >= apart ? lower : 0;
-      }
-      const u32 past = __ballot_sync(FULL_WARP, before + upto > wanted);
-      if (past != 0) {
-        const u32 owner = __ffs(past) - 1;
-        document = base + owner;
-        begin = __shfl_sync(FULL_WARP, from, owner);
-        rows = __shfl_sync(FULL_WARP, own, owner);
-        // `upto` counts the tile itself: the document's last tile comes first.
-        first = (before + __shfl_sync(FULL_WARP, upto, owner) - 1 - wanted) * ROWS;
-        return true;
-      }
-      before += __shfl_sync(FULL_WARP, upto, WARP - 1);
-    }
-    return false;
-  }
-};
-
 // One row as a thread sees it.
 struct AttentionRow {
   u32 token, head; // in the arena, and among all query heads
@@ -119,52 +71,6 @@ struct AttentionRow {
     } else {
       position = static_cast<i32>(a.positions != nullptr ? a.positions[token] : within);
     }
-  }
-};
-
-// Copies 16-byte chunks of rows into a panel; a thread copies the same chunk of every PASS-th row.
-template <class Panel, u32 THREADS>
-struct RowCopier {
-  static constexpr u32 PASS = THREADS / Panel::CHUNKS, COPIES = Panel::ROWS / PASS;
-  static_assert(THREADS % Panel::CHUNKS == 0 && Panel::ROWS % PASS == 0 && (PASS & (PASS - 1)) == 0);
-
-  u32 row, column; // of the thread's first chunk
-  u32 place;       // of that chunk in the panel
-  u32 bytes;       // of the row there are in the chunk: 16 or none
-
-  __device__ __forceinline__ explicit RowCopier(u32 columns)
-      : row(threadIdx.x / Panel::CHUNKS),
-        column(threadIdx.x % Panel::CHUNKS * 8),
-        place(Panel::offset(threadIdx.x / Panel::CHUNKS, threadIdx.x % Panel::CHUNKS)),
-        bytes(column < columns ? 16 : 0) {}
-
-  // Row r begins at from + r · step bytes; rows from `rows` on become zero.
-  __device__ __forceinline__ void copy(u32 to, u64 from, u64 step, u32 rows) const {
-    copy_rows(Upto<COPIES>{}, to + place, from + row * step + column * 2, step * PASS, rows);
-  }
-
- private:
-  template <u32... I>
-  __device__ __forceinline__ void copy_rows(Indices<I...>, u32 to, u64 from, u64 step, u32 rows) const {
-    // The key of a row is its last three bits; those of the thread's first row and of I · PASS do not overlap.
-    ((copy_async_16<I * PASS * Panel::ROW_BYTES>(to ^ (I * PASS % 8 * 16), from, row + I * PASS < rows ? bytes : 0),
-      from += step),
-     ...);
-  }
-};
-
-// Addresses of a warp's fragments in panels of one width: of sixteen columns number i at [i % 4], i / 4 · 128 bytes on.
-struct FragmentAddresses {
-  u32 address[4];
-
-  __device__ __forceinline__ explicit FragmentAddresses(u32 place) {
-#pragma unroll
-    for (u32 i = 0; i < 4; ++i) address[i] = place ^ (i * 32);
-  }
-
-  template <bool TRANSPOSE, u32 SIXTEEN, u32 OFFSET>
-  __device__ __forceinline__ void read(u32 (&d)[4]) const {
-    load_matrix_x4<TRANSPOSE, OFFSET + SIXTEEN / 4 * 128>(d, address[SIXTEEN % 4]);
   }
 };
 
@@ -193,14 +99,10 @@ __device__ __forceinline__ float rescale(float from, float to, float scale_log2)
   return exp2_approx(__fsub_rn(__fmul_rn(from, scale_log2), to));
 }
 
-// What the threads of a quad hold of a row, combined xor 1, then xor 2: the same bits in all four.
+// The largest of what the threads of a quad hold of a row.
 __device__ __forceinline__ float quad_max(float x) {
   x = fmaxf(x, __shfl_xor_sync(FULL_WARP, x, 1));
   return fmaxf(x, __shfl_xor_sync(FULL_WARP, x, 2));
-}
-__device__ __forceinline__ float quad_sum(float x) {
-  x = __fadd_rn(x, __shfl_xor_sync(FULL_WARP, x, 1));
-  return __fadd_rn(x, __shfl_xor_sync(FULL_WARP, x, 2));
 }
 
 // The block's way through the keys. All threads of the block run it together.
@@ -279,27 +181,11 @@ struct AttentionPipeline {
             __fmaf_rn(now.max[half], a.scale, log_sum);
       }
       bf16* to = a.out + at.token * a.out_stride + at.head * a.head_dim;
-#pragma unroll
-      for (u32 four = 0; four < Tile::EIGHTS / 4; ++four) {
-        u32 v[4];
-#pragma unroll
-        for (u32 i = 0; i < 4; ++i) {
-          const float* sums = now.out[four * 4 + i] + half * 2;
-          v[i] = pack_bf16(normed(sums[0], inverse), normed(sums[1], inverse));
-        }
-        transpose_quad(v);
-        const u32 column = (four * 4 + lane % 4) * 8;
-        if (there && column < a.head_dim) store_16(to + column, make_uint4(v[0], v[1], v[2], v[3]));
-      }
+      store_row(now.out, half, inverse, to, a.head_dim, there);
     }
   }
 
  private:
-  // Adding +0 makes every zero the positive one.
-  static __device__ __forceinline__ float normed(float sum, float inverse) {
-    return __fadd_rn(__fmul_rn(sum, inverse), 0.0f);
-  }
-
   __device__ __forceinline__ void copy_queries(u32 shared) const {
     using Panel = typename Tile::Queries;
     const u64 from = global_address(a.q);

@@ -25,6 +25,11 @@ __device__ __forceinline__ void copy_async_16(u32 to, u64 from, u32 source_bytes
                : "memory");
 }
 
+// As above, 8 bytes at multiples of 8; they may come through L1. Section 9.7.8 (cp.async).
+__device__ __forceinline__ void copy_async_8(u32 to, u64 from, u32 source_bytes) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(to), "l"(from), "r"(source_bytes) : "memory");
+}
+
 // Closes a group over the copies this thread has issued since the last one. Section 9.7.8 (cp.async.commit_group).
 __device__ __forceinline__ void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
@@ -32,6 +37,17 @@ __device__ __forceinline__ void copy_async_commit() { asm volatile("cp.async.com
 template <u32 PENDING>
 __device__ __forceinline__ void copy_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+}
+
+// Four numbers of shared memory, OFFSET after a multiple of 16. Section 9.7.8 (ld).
+template <u32 OFFSET>
+__device__ __forceinline__ float4 load_shared_f32x4(u32 from) {
+  float4 v;
+  asm volatile("ld.shared.v4.f32 {%0,%1,%2,%3}, [%4+%5];"
+               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+               : "r"(from), "n"(OFFSET)
+               : "memory");
+  return v;
 }
 
 // Four 8×8 matrices of 16-bit elements; lane l gives the address of row l % 8 of matrix l / 8, and receives elements

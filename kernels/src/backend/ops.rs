@@ -2,9 +2,9 @@
 
 use crate::tuning::Tuning;
 use crate::{
-    Addresses, Launch, adamw, attention, bias_backward, embed, embed_backward, gemm, grad_norm, loss_sum,
+    Addresses, Launch, adamw, attention, attention_backward, bias_backward, embed, embed_backward, gemm,
 };
-use crate::{head_logprob, head_loss, head_sample};
+use crate::{grad_norm, head_logprob, head_loss, head_sample, loss_sum};
 use crate::{qkv_rope, random_fill, rms_norm, rms_norm_backward, rope_backward, swiglu};
 use octo_ops::Op;
 
@@ -17,6 +17,7 @@ pub(super) fn launches(op: &Op, at: &dyn Addresses, tuning: &Tuning) -> Result<V
         Op::LinearBackwardWeight(op) => said(gemm::linear_backward_weight(op, at, tuning)),
         Op::QkvRope(op) => said(qkv_rope::qkv_rope(op, at, tuning)),
         Op::Attention(op) => said(attention::attention(op, at, tuning)),
+        Op::AttentionBackward(op) => said(attention_backward::attention_backward(op, at, tuning)),
         Op::Embed(op) => said(embed::embed(op, at)),
         Op::EmbedBackward(op) => said(embed_backward::embed_backward(op, at)),
         Op::RmsNormBackward(op) => said(rms_norm_backward::rms_norm_backward(op, at)),
@@ -31,7 +32,6 @@ pub(super) fn launches(op: &Op, at: &dyn Addresses, tuning: &Tuning) -> Result<V
         Op::HeadLogprob(op) => said(head_logprob::head_logprob(op, at, tuning)),
         Op::HeadLoss(op) => said(head_loss::head_loss(op, at, tuning)),
         Op::HeadSample(op) => said(head_sample::head_sample(op, at, tuning)),
-        Op::AttentionBackward(_) => Err(format!("it has no CUDA kernel yet; {REMEDY}")),
     }
 }
 

@@ -41,7 +41,7 @@ pub fn tuning(entry: Option<&str>) -> Tuning {
 }
 
 /// Large and small scores, so that maxima move from block to block.
-fn value(operand: u32, document: u32, position: u32, column: u32) -> f32 {
+pub fn value(operand: u32, document: u32, position: u32, column: u32) -> f32 {
     let mut z = (u64::from(document) << 40) ^ (u64::from(position) << 20) ^ u64::from(column * 4 + operand);
     for _ in 0..3 {
         z = (z ^ (z >> 29)).wrapping_add(0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -51,11 +51,11 @@ fn value(operand: u32, document: u32, position: u32, column: u32) -> f32 {
     unit * size
 }
 
-fn rows(asked: &[Queries]) -> Vec<(u32, u32)> {
+pub fn rows(asked: &[Queries]) -> Vec<(u32, u32)> {
     asked.iter().flat_map(|q| (q.first..q.first + q.count).map(|position| (q.document, position))).collect()
 }
 
-fn bounds(asked: &[Queries]) -> Vec<f32> {
+pub fn bounds(asked: &[Queries]) -> Vec<f32> {
     let ends = asked.iter().scan(0, |end, q| {
         *end += q.count;
         Some(*end as f32)
@@ -63,7 +63,7 @@ fn bounds(asked: &[Queries]) -> Vec<f32> {
     std::iter::once(0.0).chain(ends).collect()
 }
 
-fn indices(device: &mut Device, name: &str, [rows, columns]: [u32; 2], values: &[f32]) -> View {
+pub fn indices(device: &mut Device, name: &str, [rows, columns]: [u32; 2], values: &[f32]) -> View {
     let view = device.matrix(name, DType::U32, [rows, columns], columns);
     device.write(&view, |row, column| values[(row * columns + column) as usize]);
     match columns {

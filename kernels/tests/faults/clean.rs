@@ -6,8 +6,8 @@ use crate::on::product_apart;
 use octo_kernels::driver::SimConfig;
 use octo_kernels::tuning::{Capability, Tuning, rows};
 use octo_kernels::{
-    Addresses, Launch, adamw, attention, bias_backward, embed, embed_backward, gemm, grad_norm, head_logprob,
-    head_loss, head_sample,
+    Addresses, Launch, adamw, attention, attention_backward, bias_backward, embed, embed_backward, gemm,
+    grad_norm, head_logprob, head_loss, head_sample,
 };
 use octo_kernels::{loss_sum, qkv_rope, random_fill, rms_norm, rms_norm_backward, rope_backward, swiglu};
 use octo_ops::{DType, Op, View};
@@ -47,6 +47,9 @@ fn launches(op: &Op) -> Vec<Launch> {
         Op::AdamW(op) => adamw::adamw(op, &Apart).unwrap_or_default(),
         Op::RandomFill(op) => random_fill::random_fill(op, &Apart).unwrap_or_default(),
         Op::Attention(op) => attention::attention(op, &Apart, &tuning).unwrap_or_default(),
+        Op::AttentionBackward(op) => {
+            attention_backward::attention_backward(op, &Apart, &tuning).unwrap_or_default()
+        }
         Op::Embed(op) => embed::embed(op, &Apart).unwrap_or_default(),
         Op::EmbedBackward(op) => embed_backward::embed_backward(op, &Apart).unwrap_or_default(),
         Op::RmsNormBackward(op) => rms_norm_backward::rms_norm_backward(op, &Apart).unwrap_or_default(),
@@ -57,7 +60,6 @@ fn launches(op: &Op) -> Vec<Launch> {
         Op::HeadLogprob(op) => head_logprob::head_logprob(op, &Apart, &tuning).unwrap_or_default(),
         Op::HeadLoss(op) => head_loss::head_loss(op, &Apart, &tuning).unwrap_or_default(),
         Op::HeadSample(op) => head_sample::head_sample(op, &Apart, &tuning).unwrap_or_default(),
-        _ => Vec::new(),
     }
 }
 

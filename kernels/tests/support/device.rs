@@ -1,6 +1,6 @@
 //! A simulated GPU with matrices on it.
 
-use octo_kernels::{Addresses, Launch};
+use octo_kernels::{Addresses, Launch, WORKSPACE_BYTES};
 use octo_ops::{BufferId, DType, View};
 use octo_ptx::sim::{Config, Fault, Gpu, Grid, KernelId, Report};
 use octo_ptx::{Kernel, parse, shipped::SM_80};
@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 pub struct Device {
     gpu: Gpu,
     buffers: Vec<u64>,
+    workspace: u64,
     kernels: BTreeMap<String, KernelId>,
     /// Changes every kernel that is launched, before it is loaded.
     change: fn(&mut Kernel),
@@ -19,9 +20,9 @@ impl Addresses for Device {
         self.buffers[view.buffer.0 as usize] + view.offset
     }
 
-    /// A product needs none; an access there would be out of bounds.
+    /// Out of bounds unless there is one.
     fn workspace(&self) -> u64 {
-        0
+        self.workspace
     }
 }
 
@@ -33,7 +34,14 @@ impl Device {
     /// A device whose kernels are changed as they are loaded.
     pub fn with(seed: u64, change: fn(&mut Kernel)) -> Device {
         let gpu = Gpu::new(Config { seed, ..Config::default() });
-        Device { gpu, buffers: Vec::new(), kernels: BTreeMap::new(), change }
+        Device { gpu, buffers: Vec::new(), workspace: 0, kernels: BTreeMap::new(), change }
+    }
+
+    /// The same with a workspace.
+    #[allow(dead_code)]
+    pub fn and_workspace(mut self) -> Device {
+        self.workspace = self.gpu.allocate("workspace", WORKSPACE_BYTES).unwrap();
+        self
     }
 
     /// A matrix in a buffer that ends with its last element; nothing is written yet.

@@ -52,7 +52,9 @@ impl Spec for AttentionBackward {
                         let score = dot(&q[query..][..d], &k[key..][..d]) * scale;
                         let p = (score - lse[row * heads + head]).exp();
                         let dp = dot(&dout[query..][..d], &v[key..][..d]);
-                        let ds = p * (dp - delta) * scale;
+                        // What multiplies rows is rounded where activations are.
+                        let ds = memory.rounded(p * (dp - delta), self.q.dtype);
+                        let p = memory.rounded(p, self.q.dtype);
                         for i in 0..d {
                             dq[query + i] += ds * k[key + i];
                             dk[key + i] += ds * q[query + i];
@@ -62,6 +64,7 @@ impl Spec for AttentionBackward {
                 }
             }
         }
+        dq.iter_mut().chain(&mut dk).for_each(|sum| *sum = *sum * scale);
         memory.store(&self.dq, &dq);
         memory.store(&self.dk, &dk);
         memory.store(&self.dv, &dv);
@@ -76,33 +79,41 @@ impl Spec for AttentionBackward {
         let mut cases = Vec::new();
         let layouts: [&[u32]; 3] = [&[0, 1], &[0, 5, 5, 17], &[0, 64, 65, 200, 200]];
         for bounds in layouts {
-            for (heads, kv_heads, head_dim) in [(2u32, 1u32, 8u32), (4, 2, 64)] {
-                cases.push(case(bounds, heads, kv_heads, head_dim));
+            for heads in [[2, 1, 8], [4, 2, 64]] {
+                cases.push(case(DType::F32, bounds, heads));
+            }
+            for heads in [[2, 1, 16], [4, 2, 64], [3, 1, 128]] {
+                cases.push(case(DType::Bf16, bounds, heads));
             }
         }
+        // Heads that fill no kernel's width, and the widest; then keys of several tiles.
+        for heads in [[2, 2, 48], [3, 1, 80], [2, 1, 144], [1, 1, 256]] {
+            cases.push(case(DType::Bf16, &[0, 3, 70], heads));
+        }
+        cases.push(case(DType::Bf16, &[0, 300], [1, 1, 16]));
         cases
     }
 }
 
 /// Gradients go into column slices of one fused buffer, as the model does. `out` and `lse` are those of
 /// the forward, so that the recomputed probabilities are probabilities.
-fn case(bounds: &[u32], heads: u32, kv_heads: u32, head_dim: u32) -> Case {
+fn case(dtype: DType, bounds: &[u32], [heads, kv_heads, head_dim]: [u32; 3]) -> Case {
     let mut c = CaseBuilder::new();
     let tokens = bounds[bounds.len() - 1];
     let (wide, narrow) = (heads * head_dim, kv_heads * head_dim);
     let (q, k, v) = (
-        c.normal(DType::F32, &[tokens, wide], 1.5),
-        c.normal(DType::F32, &[tokens, narrow], 1.5),
-        c.normal(DType::F32, &[tokens, narrow], 1.0),
+        c.normal(dtype, &[tokens, wide], 1.5),
+        c.normal(dtype, &[tokens, narrow], 1.5),
+        c.normal(dtype, &[tokens, narrow], 1.0),
     );
     let cu_seqlens = c.values(DType::U32, &[bounds.len() as u32], bounds.iter().map(|&b| f64::from(b)));
-    let (out, lse) = (c.output(DType::F32, &[tokens, wide]), c.output(DType::F32, &[tokens, heads]));
+    let (out, lse) = (c.output(dtype, &[tokens, wide]), c.output(DType::F32, &[tokens, heads]));
     let scale = 1.0 / (head_dim as f32).sqrt();
     let forward =
         Attention { q, k, v, cu_seqlens, positions: None, page_table: None, out, lse, head_dim, scale };
     c.run(&forward.into());
-    let dout = c.normal(DType::F32, &[tokens, wide], 1.0);
-    let fused = c.output(DType::F32, &[tokens, wide + 2 * narrow]);
+    let dout = c.normal(dtype, &[tokens, wide], 1.0);
+    let fused = c.output(dtype, &[tokens, wide + 2 * narrow]);
     let op = AttentionBackward {
         q,
         k,
@@ -117,5 +128,5 @@ fn case(bounds: &[u32], heads: u32, kv_heads: u32, head_dim: u32) -> Case {
         head_dim,
         scale,
     };
-    c.finish(format!("f32/{tokens}rows-{}docs-hd{head_dim}", bounds.len() - 1), op)
+    c.finish(format!("{dtype}/{tokens}rows-{}docs-hd{head_dim}", bounds.len() - 1), op)
 }
