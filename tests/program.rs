@@ -21,6 +21,8 @@ mod plot;
 mod resuming;
 #[path = "program/shards.rs"]
 mod shards;
+#[path = "program/simulated.rs"]
+mod simulated;
 #[path = "program/tools.rs"]
 mod tools;
 #[path = "program/training.rs"]

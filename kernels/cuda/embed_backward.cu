@@ -1,13 +1,14 @@
 // dweight[ids[t]] += dx[t]: rows of the same token are summed in ascending t, then added to what is there.
 //
-// Shapes: ids u32 [tokens]; dx bf16 [tokens, hidden] with a row stride of its own; dweight f32 [vocab, hidden]. Any hidden,
+// Shapes: ids u32 [tokens]; dx bf16 or f32 [tokens, hidden] with a row stride of its own; dweight f32 [vocab, hidden]. Any hidden,
 // any vocab. Ids past the vocabulary are left out.
 // Three launches: `_zero` fills dweight where it is not added to; `_order` sorts the positions by id; `_add` sums the runs.
 // Tile: `_order` is a stable sort by counting, without atomics: a warp finds the ranks of four positions, reading all ids
 // once, with at most 20 instructions for each 32 of them. That is tokens²/6.4 in all: ten million at 8,192 tokens. `_add` has
 // a block of 256 threads for each place of the order and 1,024 columns; those that are not the first of their run leave at
 // once. A thread owns four columns and has the rows of four places on their way together.
-// Rows not made of aligned groups go to `_add_any`, element by element, with the same bits.
+// Rows not made of aligned groups go to `_add_any`, element by element, with the same bits; so do rows of f32, to `_add_f32`:
+// sums of a few numbers, no gradients of a model.
 //   embed_backward_*: 32 registers, 0 bytes of shared memory
 // Determinism: ranks are integers; a sum is one chain over ascending positions.
 // Floor: bytes, 2 an element of dx, 8 an element of each row of dweight that a token names, 4 an element of dweight where it
@@ -33,7 +34,7 @@ struct EmbedBackwardOrderArguments {
 struct EmbedBackwardAddArguments {
   const u32* ids;
   const u32* order;
-  const bf16* dx;
+  const void* dx; // bf16 or f32, as the entry says
   float* dweight;
   u64 dx_stride; // elements from row to row
   u32 tokens, hidden, vocab;
@@ -97,6 +98,7 @@ struct Any {
     return make_float4(to_f32(from[0]), count > 1 ? to_f32(from[1]) : 0.0f, count > 2 ? to_f32(from[2]) : 0.0f,
                        count > 3 ? to_f32(from[3]) : 0.0f);
   }
+  static __device__ __forceinline__ float4 read(const float* from, u32 count) { return load(from, count); }
   static __device__ __forceinline__ float4 load(const float* from, u32 count) {
     return make_float4(from[0], count > 1 ? from[1] : 0.0f, count > 2 ? from[2] : 0.0f, count > 3 ? from[3] : 0.0f);
   }
@@ -112,7 +114,7 @@ __device__ __forceinline__ float4 add(float4 x, float4 y) {
   return make_float4(__fadd_rn(x.x, y.x), __fadd_rn(x.y, y.y), __fadd_rn(x.z, y.z), __fadd_rn(x.w, y.w));
 }
 
-template <class Memory>
+template <class Memory, class Element>
 __device__ __forceinline__ void add_run(const EmbedBackwardAddArguments& a) {
   const u32 place = blockIdx.x / a.strips, strip = blockIdx.x % a.strips;
   const u32 id = a.ids[a.order[place]];
@@ -131,7 +133,7 @@ __device__ __forceinline__ void add_run(const EmbedBackwardAddArguments& a) {
       const u32 t = first + i < a.tokens ? a.order[first + i] : 0;
       same[i] = first + i < a.tokens && a.ids[t] == id;
       row[i] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-      if (same[i]) row[i] = Memory::read(a.dx + t * a.dx_stride + column, count);
+      if (same[i]) row[i] = Memory::read(static_cast<const Element*>(a.dx) + t * a.dx_stride + column, count);
     }
 #pragma unroll
     for (u32 i = 0; i < FOUR; ++i) {
@@ -143,11 +145,12 @@ __device__ __forceinline__ void add_run(const EmbedBackwardAddArguments& a) {
   Memory::store(to, count, add(Memory::load(to, count), sum));
 }
 
-#define ENTRY(NAME, MEMORY)                                                    \
+#define ENTRY(NAME, MEMORY, ELEMENT)                                           \
   extern "C" __global__ void __launch_bounds__(THREADS)                        \
       NAME(const __grid_constant__ EmbedBackwardAddArguments arguments) {      \
-    add_run<MEMORY>(arguments);                                                \
+    add_run<MEMORY, ELEMENT>(arguments);                                       \
   }
 
-ENTRY(embed_backward_add, Aligned)
-ENTRY(embed_backward_add_any, Any)
+ENTRY(embed_backward_add, Aligned, bf16)
+ENTRY(embed_backward_add_any, Any, bf16)
+ENTRY(embed_backward_add_f32, Any, float)

@@ -69,7 +69,7 @@ pub fn embed_backward(op: &EmbedBackward, at: &dyn Addresses) -> Result<Vec<Laun
     let operands = Operands { op: EmbedBackward::NAME, at };
     let (tokens, hidden) = (op.dx.rows() as u64, op.dx.row_elements() as u64);
     let ids = operands.dense("ids", &op.ids, &[DType::U32])?;
-    let dx = operands.address("dx", &op.dx, &[DType::Bf16])?;
+    let dx = operands.address("dx", &op.dx, &[DType::Bf16, DType::F32])?;
     let dweight = operands.dense("dweight", &op.dweight, &[DType::F32])?;
     let order = operands.workspace(4 * tokens)?;
     let mut launches = Vec::new();
@@ -101,7 +101,11 @@ pub fn embed_backward(op: &EmbedBackward, at: &dyn Addresses) -> Result<Vec<Laun
     let aligned = hidden.is_multiple_of(FOUR)
         && (dx | (dx_stride * DType::Bf16.bytes())).is_multiple_of(8)
         && dweight.is_multiple_of(16);
-    let entry = if aligned { "embed_backward_add" } else { "embed_backward_add_any" };
+    let entry = match (op.dx.dtype, aligned) {
+        (DType::F32, _) => "embed_backward_add_f32",
+        (_, true) => "embed_backward_add",
+        (_, false) => "embed_backward_add_any",
+    };
     launches.extend(operands.launch(entry, tokens * strips, THREADS, &arguments)?);
     Ok(launches)
 }

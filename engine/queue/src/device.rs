@@ -43,12 +43,14 @@ impl DeviceKind {
 pub enum OpenError {
     /// `auto` found no GPU although the environment says that one was meant.
     #[error(
-        "{variable} is set, so a GPU seems to be meant, but this version cannot run a model on CUDA yet; \
+        "{variable} is set, so a GPU seems to be meant, but none can be used: {reason}; \
          say `--device cpu` (for train: `--set run.device=cpu`) to run on the CPU all the same"
     )]
     GpuMeant {
         /// The environment variable that says so.
         variable: &'static str,
+        /// Why there is none.
+        reason: String,
     },
     /// The device is there and does not work.
     #[error(
@@ -80,16 +82,22 @@ const GPU_VARIABLES: [(&str, &[&str]); 4] = [
 
 /// Opens a device. `threads` bounds the CPU's threads; results do not depend on it.
 pub fn open(kind: DeviceKind, threads: Option<usize>) -> Result<Queue, OpenError> {
-    let backend: Box<dyn Backend> = match resolve(kind, |name| std::env::var(name).ok())? {
-        Host::Cores => Box::new(
-            CpuBackend::new(threads)
-                .map_err(|reason| OpenError::Threads { threads: threads.unwrap_or(0), reason })?,
-        ),
-        Host::Simulator => on_driver("sim", Box::new(SimDriver::new(SimConfig::new(threads))))?,
-        Host::Gpu => {
-            let driver = CudaDriver::open(0).map_err(|error| refused("cuda", &error))?;
-            on_driver("cuda", Box::new(driver))?
-        }
+    let cores = || match CpuBackend::new(threads) {
+        Ok(backend) => Ok(Box::new(backend) as Box<dyn Backend>),
+        Err(reason) => Err(OpenError::Threads { threads: threads.unwrap_or(0), reason }),
+    };
+    let gpu = || on_driver("cuda", Box::new(CudaDriver::open(0).map_err(|error| refused("cuda", &error))?));
+    let backend = match kind {
+        DeviceKind::Cpu => cores()?,
+        DeviceKind::Cuda => gpu()?,
+        DeviceKind::Sim => on_driver("sim", Box::new(SimDriver::new(SimConfig::new(threads))))?,
+        DeviceKind::Auto => match gpu() {
+            Ok(backend) => backend,
+            Err(error) => {
+                cores_allowed(&error, |name| std::env::var(name).ok())?;
+                cores()?
+            }
+        },
     };
     Ok(Queue::new(backend))
 }
@@ -103,29 +111,17 @@ fn refused(device: &'static str, error: &dyn std::error::Error) -> OpenError {
     OpenError::Device { device, reason: error.to_string() }
 }
 
-/// What computes.
-#[derive(Debug, PartialEq, Eq)]
-enum Host {
-    Cores,
-    Simulator,
-    Gpu,
-}
-
-/// Which device the user gets.
-fn resolve(kind: DeviceKind, variable: impl Fn(&str) -> Option<String>) -> Result<Host, OpenError> {
-    match kind {
-        DeviceKind::Cpu => Ok(Host::Cores),
-        DeviceKind::Cuda => Ok(Host::Gpu),
-        DeviceKind::Sim => Ok(Host::Simulator),
-        DeviceKind::Auto => {
-            let set = GPU_VARIABLES
-                .iter()
-                .find(|(name, nothing)| variable(name).is_some_and(|value| !nothing.contains(&value.trim())));
-            match set.map(|(name, _)| *name) {
-                Some(variable) => Err(OpenError::GpuMeant { variable }),
-                None => Ok(Host::Cores),
-            }
+/// Fails where the environment says that a GPU is meant, although there is none to be had because of `error`.
+fn cores_allowed(error: &OpenError, variable: impl Fn(&str) -> Option<String>) -> Result<(), OpenError> {
+    let set = GPU_VARIABLES
+        .iter()
+        .find(|(name, nothing)| variable(name).is_some_and(|value| !nothing.contains(&value.trim())));
+    match (set, error) {
+        (None, _) => Ok(()),
+        (Some((variable, _)), OpenError::Device { reason, .. }) => {
+            Err(OpenError::GpuMeant { variable, reason: reason.clone() })
         }
+        (Some((variable, _)), error) => Err(OpenError::GpuMeant { variable, reason: error.to_string() }),
     }
 }
 
@@ -135,20 +131,18 @@ mod tests {
 
     #[test]
     fn auto_refuses_the_cpu_where_a_gpu_was_meant() {
+        let none = OpenError::Device { device: "cuda", reason: "no driver".into() };
         let with = |name: &'static str, value: &'static str| {
-            resolve(DeviceKind::Auto, move |n| (n == name).then(|| value.to_owned()))
+            cores_allowed(&none, move |n| (n == name).then(|| value.to_owned()))
         };
         assert_eq!(
             with("CUDA_VISIBLE_DEVICES", "0"),
-            Err(OpenError::GpuMeant { variable: "CUDA_VISIBLE_DEVICES" })
+            Err(OpenError::GpuMeant { variable: "CUDA_VISIBLE_DEVICES", reason: "no driver".into() })
         );
-        assert_eq!(
-            with("SLURM_GPUS_ON_NODE", "8"),
-            Err(OpenError::GpuMeant { variable: "SLURM_GPUS_ON_NODE" })
-        );
-        assert_eq!(with("SLURM_GPUS_ON_NODE", "0"), Ok(Host::Cores));
-        assert_eq!(with("CUDA_VISIBLE_DEVICES", ""), Ok(Host::Cores));
-        assert_eq!(with("CUDA_VISIBLE_DEVICES", "-1"), Ok(Host::Cores));
-        assert_eq!(with("HOME", "/"), Ok(Host::Cores));
+        assert!(with("SLURM_GPUS_ON_NODE", "8").is_err());
+        assert_eq!(with("SLURM_GPUS_ON_NODE", "0"), Ok(()));
+        assert_eq!(with("CUDA_VISIBLE_DEVICES", ""), Ok(()));
+        assert_eq!(with("CUDA_VISIBLE_DEVICES", "-1"), Ok(()));
+        assert_eq!(with("HOME", "/"), Ok(()));
     }
 }
