@@ -5,28 +5,29 @@
 // workspace lse · log2 e and delta = dout·out of each row; `keys` makes dk and dv. Heads of any multiple of 8 elements up to
 // 256: an entry computes with the width in its name, and fills narrower heads up with zeros. Rows begin at multiples of 16
 // bytes.
-// Tile: 16 queries (or keys) a warp, whose sums stay in registers; keys (or queries) come by in stages, of which 32 are
-// computed at a time. Query heads of a key-value head lie side by side, so that each kernel reads keys, and rows, once for all
-// of them. Scores of `keys` are transposed: both kernels have probabilities as left operands in registers, none passes
-// through memory. Warps have no roles.
+// Tile: 16 queries (or keys) a warp, 32 where heads are 64 wide; their sums stay in registers. Keys (or queries) come by in
+// stages, of which 32 are computed at a time. Query heads of a key-value head lie side by side, so that each kernel reads keys,
+// and rows, once for all of them. Scores of `keys` are transposed: both kernels have probabilities as left operands in
+// registers, none passes through memory. Warps have no roles.
 // Stages: of 64 keys and values, three, two on their way by cp.async; of 64 rows of queries and dout, two, one on its way;
 // of 16 where heads are 256 wide. One barrier a stage.
-// Registers: sums, scores of 16 × 32; left operands as far as there is room.
-//   attention_backward_queries_sm80_hd64_*: 128 registers, 0 bytes of shared memory
-//   attention_backward_keys_sm80_hd64_*: 194 registers, 0 bytes of shared memory
+// Registers: sums, scores against 32 columns; left operands as far as there is room.
+//   attention_backward_queries_sm80_hd64_*: 248 registers, 0 bytes of shared memory
+//   attention_backward_keys_sm80_hd64_*: 255 registers, 0 bytes of shared memory
 //   attention_backward_queries_sm80_hd128_*: 220 registers, 0 bytes of shared memory
 //   attention_backward_keys_sm80_hd128_*: 255 registers, 0 bytes of shared memory
 //   attention_backward_queries_sm80_hd256_*: 225 registers, 0 bytes of shared memory
 //   attention_backward_keys_sm80_hd256_*: 215 registers, 0 bytes of shared memory
 // Shared memory: stages, what is owned and not in registers; chunks permuted (panel.cuh), no bank conflicts.
 //
-// | entry, head_dim, owned × stage | threads | shared bytes | blocks on an A100's SM | instructions an mma in the main loop |
-// | queries,  64, 128 × 64         |     256 |        49152 |                      2 | 4.8                                  |
-// | keys,     64, 128 × 64         |     256 |        50176 |                      1 | 4.55                                 |
-// | queries, 128, 128 × 64         |     256 |        98304 |                      1 | 3.25                                 |
-// | keys,    128, 128 × 64         |     256 |        99328 |                      1 | 3.4                                  |
-// | queries, 256,  64 × 16         |     128 |        98304 |                      1 | 3.6                                  |
-// | keys,    256,  64 × 16         |     128 |        98560 |                      1 | 4.4                                  |
+// In the main loops, an mma takes so many instructions, and clocks of shared memory:
+// | entry, head_dim, owned × stage | threads | shared bytes | blocks on an A100's SM | instructions | clocks |
+// | queries,  64, 128 × 64         |     128 |        49152 |                      2 | 4.05         | 1.2    |
+// | keys,     64, 128 × 64         |     128 |        66560 |                      2 | 4.1          | 1.8    |
+// | queries, 128, 128 × 64         |     256 |        98304 |                      1 | 3.25         | 2.2    |
+// | keys,    128, 128 × 64         |     256 |        99328 |                      1 | 3.4          | 2.55   |
+// | queries, 256,  64 × 16         |     128 |        98304 |                      1 | 3.6          | 3.7    |
+// | keys,    256,  64 × 16         |     128 |        98560 |                      1 | 4.4          | 3.8    |
 //
 // Determinism: no atomics. dq adds keys, dk and dv add rows (the group's heads of a token side by side), in steps of 16
 // ascending from the document's start; a document's bits depend on its rows alone. p = 2^(s·c - rn(lse·log2 e)) with
@@ -37,16 +38,16 @@
 // 14·head_dim, 1.4 times the floor, since both kernels compute scores and dout·v; 18·head_dim where heads are wider than 128,
 // since blocks that share columns both do. Five products would need dq from blocks that own keys, added by one block after
 // the other in a fixed order: blocks that wait for each other, and for 64 × 128 scores of heads of 128 a trip of 64 KiB of f32
-// to L2 and back. Beside the tensor cores works shared memory: a fragment serves two mma, so an mma takes two clocks of reads
-// (up to 2.4 in `keys`; 3.4 where heads are wider than 128), as many as an A100's tensor cores take, and twice as many as an
-// H200's.
+// to L2 and back. Beside the tensor cores works shared memory, above: with 16 rows a warp a fragment serves two mma, with 32
+// four. An mma takes two clocks of an A100's tensor cores, one of an H200's.
 // Measured: not yet.
 #include "attention_backward_keys.cuh"
 #include "attention_backward_queries.cuh"
 
-using Gradient = GRADIENT<AttentionBackwardTile<TILE>>;
+using Tile = AttentionBackwardTile<TILE>;
+using Gradient = GRADIENT<Tile>;
 
-extern "C" __global__ void __launch_bounds__(AttentionBackwardTile<TILE>::THREADS, AttentionBackwardTile<TILE>::RESIDENT)
+extern "C" __global__ void __launch_bounds__(Tile::THREADS, Tile::RESIDENT)
     ENTRY(const __grid_constant__ AttentionBackwardArguments arguments) {
   AttentionWork work;
   if (!Gradient::find(work, arguments)) return;

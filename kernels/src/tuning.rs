@@ -109,8 +109,10 @@ pub struct AttentionBackwardTile {
     pub gradient: AttentionGradient,
     /// Elements of a head as they are computed; a narrower head is filled up with zeros.
     pub head_dim: u32,
-    /// Rows (or keys) that a block owns, sixteen a warp.
+    /// Rows (or keys) that a block owns.
     pub own: u32,
+    /// How many sixteens of them a warp has.
+    pub sixteens: u32,
     /// Keys and values (or rows of queries and dout) of a stage.
     pub stage: u32,
     /// Stages in shared memory.
@@ -124,7 +126,7 @@ pub struct AttentionBackwardTile {
 impl AttentionBackwardTile {
     /// Threads of a block.
     pub const fn threads(&self) -> u32 {
-        2 * self.own
+        2 * self.own / self.sixteens
     }
 
     /// Blocks that share the columns of a tile.
@@ -135,12 +137,11 @@ impl AttentionBackwardTile {
     /// Dynamic shared memory of a block in bytes: what it owns and does not keep in registers, and every stage; beside
     /// rows lies what is known of each.
     pub const fn shared_bytes(&self) -> u32 {
-        let stays = self.head_dim <= 128;
-        let (owned, known) = match (self.gradient, stays) {
-            (AttentionGradient::Queries, true) => (0, 0),
-            (AttentionGradient::Queries, false) => (2, 0),
-            (AttentionGradient::Keys, true) => (1, 8),
-            (AttentionGradient::Keys, false) => (2, 8),
+        let (owned, known) = match self.gradient {
+            AttentionGradient::Queries if self.head_dim <= 128 => (0, 0),
+            AttentionGradient::Queries => (2, 0),
+            AttentionGradient::Keys if self.head_dim <= 128 && self.sixteens == 1 => (1, 8),
+            AttentionGradient::Keys => (2, 8),
         };
         let row = 2 * self.head_dim;
         owned * self.own * row + self.stages * self.stage * (2 * row + known)
@@ -488,7 +489,8 @@ const ATTENTIONS: [(AttentionTile, &str); 6] = [
 
 static ATTENTION_BACKWARD_TABLE: LazyLock<Vec<Row<AttentionBackwardTile>>> = LazyLock::new(|| {
     let row = |&(tile, reason): &(AttentionBackwardTile, &'static str)| {
-        let AttentionBackwardTile { gradient, head_dim, own, stage, stages, columns, resident } = tile;
+        let AttentionBackwardTile { gradient, head_dim, own, sixteens, stage, stages, columns, resident } =
+            tile;
         let (name, kernel) = match gradient {
             AttentionGradient::Queries => ("queries", "QueryGradient"),
             AttentionGradient::Keys => ("keys", "KeyGradient"),
@@ -497,7 +499,7 @@ static ATTENTION_BACKWARD_TABLE: LazyLock<Vec<Row<AttentionBackwardTile>>> = Laz
         let defines = vec![
             ("ENTRY", entry.clone()),
             ("GRADIENT", kernel.to_string()),
-            ("TILE", format!("{head_dim},{own},{stage},{stages},{columns},{resident}")),
+            ("TILE", format!("{head_dim},{own},{sixteens},{stage},{stages},{columns},{resident}")),
         ];
         let bits = "steps of 16 keys (or rows), ascending from the document's start";
         let (op, arch, source) = ("attention_backward", "sm_80", "attention_backward");
@@ -508,21 +510,15 @@ static ATTENTION_BACKWARD_TABLE: LazyLock<Vec<Row<AttentionBackwardTile>>> = Laz
 
 const ATTENTION_BACKWARDS: [(AttentionBackwardTile, &str); 6] = [
     (
-        AttentionBackwardTile { columns: 64, resident: 2, ..QUERIES },
-        "queries and dout stay in registers; two blocks hide each other's barriers and short documents",
+        AttentionBackwardTile { head_dim: 64, sixteens: 2, columns: 64, resident: 2, ..QUERIES },
+        "32 queries a warp halve shared-memory reads; two blocks hide each other's barriers and short documents",
     ),
     (
-        AttentionBackwardTile { columns: 64, ..KEYS },
-        "keys and values stay in registers; 128 keys a block keep the traffic of rows below what L2 gives",
+        AttentionBackwardTile { head_dim: 64, sixteens: 2, columns: 64, resident: 2, ..KEYS },
+        "32 keys a warp halve shared-memory reads of rows; 128 a block keep rows' traffic below what L2 gives",
     ),
-    (
-        AttentionBackwardTile { head_dim: 128, ..QUERIES },
-        "queries and dout stay in registers, 64 of each thread's",
-    ),
-    (
-        AttentionBackwardTile { head_dim: 128, ..KEYS },
-        "sums take half the registers, keys 32; values are read again from shared memory",
-    ),
+    (QUERIES, "queries and dout stay in registers, 64 of each thread's"),
+    (KEYS, "sums take half the registers, keys 32; values are read again from shared memory"),
     (
         AttentionBackwardTile { head_dim: 256, own: 64, stage: 16, stages: 2, columns: 256, ..QUERIES },
         "sums take half the registers; what is owned takes two thirds of shared memory",
@@ -535,8 +531,9 @@ const ATTENTION_BACKWARDS: [(AttentionBackwardTile, &str); 6] = [
 
 const QUERIES: AttentionBackwardTile = AttentionBackwardTile {
     gradient: AttentionGradient::Queries,
-    head_dim: 64,
+    head_dim: 128,
     own: 128,
+    sixteens: 1,
     stage: 64,
     stages: 3,
     columns: 128,

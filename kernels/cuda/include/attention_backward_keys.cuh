@@ -7,7 +7,7 @@
 // that stay lie in the last slot of the ring before.
 template <class Tile>
 struct KeyGradient {
-  static constexpr bool KEYS_STAY = Tile::HEAD_DIM <= 128, VALUES_STAY = Tile::HEAD_DIM <= 64;
+  static constexpr bool KEYS_STAY = Tile::HEAD_DIM <= 128 && Tile::SIXTEENS == 1;
   static constexpr u32 KNOWN = 2 * Tile::STAGED_BYTES, SLOT_BYTES = KNOWN + Tile::STAGE * 8;
   static constexpr u32 RING = (KEYS_STAY ? 1 : 2) * Tile::OWNED_BYTES, RING_BYTES = Tile::STAGES * SLOT_BYTES;
   static constexpr u32 KEYS = KEYS_STAY ? RING + RING_BYTES - SLOT_BYTES : Tile::OWNED_BYTES;
@@ -25,7 +25,7 @@ struct KeyGradient {
   u32 row, token, head; // the row whose chunk the thread copies next; the head counts within the group
   u32 tokens_a_pass, heads_a_pass;
   Left<Tile, KEYS_STAY> key;
-  Left<Tile, VALUES_STAY> value;
+  Left<Tile, false> value;
   typename Tile::Sums dk, dv;
 
   // Tiles with the most rows come first.
@@ -40,7 +40,7 @@ struct KeyGradient {
         copier(arguments.head_dim),
         part(Tile::PARTS == 1 ? 0 : blockIdx.x % Tile::PARTS),
         rows(w.rows * arguments.group),
-        seen((w.first + threadIdx.x / WARP * 16) * arguments.group),
+        seen((w.first + threadIdx.x / WARP * Tile::WARP_ROWS) * arguments.group),
         row(w.first * arguments.group + copier.row),
         token(w.begin + row / arguments.group),
         head(row % arguments.group),
@@ -54,7 +54,7 @@ struct KeyGradient {
     copy_stage(first, slot);
     copy_async_wait<0>();
     __syncthreads();
-    const u32 own = shared + left_place<typename Tile::Owned>(threadIdx.x / WARP * 16);
+    const u32 own = shared + left_place<typename Tile::Owned>(threadIdx.x / WARP * Tile::WARP_ROWS);
     key.keep(FragmentAddresses(own + KEYS));
     value.keep(FragmentAddresses(own));
     clear(dk);
@@ -76,19 +76,17 @@ struct KeyGradient {
   __device__ __forceinline__ void finish() const {
     const u32 before = part * Tile::COLUMNS, columns = a.head_dim > before ? a.head_dim - before : 0;
 #pragma unroll
-    for (u32 half = 0; half < 2; ++half) {
-      const u32 k = own_key(half);
+    for (u32 i = 0; i < Tile::THREAD_ROWS; ++i) {
+      const u32 k = own_key(i);
       const u64 t = work.begin + k, column = work.kv_head * a.head_dim + before;
-      store_row(dk, half, a.scale, a.dk + t * a.dk_stride + column, columns, k < work.rows);
-      store_row(dv, half, 1.0f, a.dv + t * a.dv_stride + column, columns, k < work.rows);
+      store_row(dk[i / 2], i % 2, a.scale, a.dk + t * a.dk_stride + column, columns, k < work.rows);
+      store_row(dv[i / 2], i % 2, 1.0f, a.dv + t * a.dv_stride + column, columns, k < work.rows);
     }
   }
 
  private:
-  // The thread's key g or g + 8, counted in the document.
-  __device__ __forceinline__ u32 own_key(u32 half) const {
-    return work.first + threadIdx.x / WARP * 16 + threadIdx.x % WARP / 4 + half * 8;
-  }
+  // Key `i` of the thread, counted in the document.
+  __device__ __forceinline__ u32 own_key(u32 i) const { return work.first + Tile::thread_row(i); }
 
   // Keys and values of the block; zeros where there is none.
   __device__ __forceinline__ void copy_owned() const {
@@ -151,7 +149,7 @@ struct KeyGradient {
     SliceProducts<Tile, I, 0>::scores(scores, key, staged);
     SliceProducts<Tile, I, Tile::STAGED_BYTES>::scores(dp, value, staged);
     // The last key of the warp is seen from here on.
-    if (r < seen + 15 * a.group) hide(r, scores);
+    if (r < seen + (Tile::WARP_ROWS - 1) * a.group) hide(r, scores);
     typename Tile::Rounded p, ds;
     soften(Upto<Tile::SLICE / 8>{}, slot + KNOWN + I * Tile::SLICE * 8 + threadIdx.x % 4 * 16, scores, dp, p, ds);
     SliceProducts<Tile, I, Tile::STAGED_BYTES>::add(dv, p, transposed);
@@ -164,32 +162,38 @@ struct KeyGradient {
   __device__ __forceinline__ void soften(Indices<EIGHT...>, u32 known, const typename Tile::Scores& scores,
                                          const typename Tile::Scores& dp, typename Tile::Rounded& p,
                                          typename Tile::Rounded& ds) const {
-    (soften_eight<EIGHT>(known, scores[EIGHT], dp[EIGHT], p[EIGHT / 2], ds[EIGHT / 2]), ...);
+    (soften_eight<EIGHT>(known, scores, dp, p, ds), ...);
   }
 
   template <u32 EIGHT>
-  __device__ __forceinline__ void soften_eight(u32 known, const float (&scores)[4], const float (&dp)[4], u32 (&p)[4],
-                                               u32 (&ds)[4]) const {
+  __device__ __forceinline__ void soften_eight(u32 known, const typename Tile::Scores& scores,
+                                               const typename Tile::Scores& dp, typename Tile::Rounded& p,
+                                               typename Tile::Rounded& ds) const {
     // Of rows 2t and 2t + 1: lse · log2 e, delta.
     const float4 of = load_shared_f32x4<EIGHT * 64>(known);
 #pragma unroll
-    for (u32 half = 0; half < 2; ++half) {
-      const float low = exp2_approx(__fmaf_rn(scores[half * 2], a.scale_log2, -of.x));
-      const float high = exp2_approx(__fmaf_rn(scores[half * 2 + 1], a.scale_log2, -of.z));
-      p[EIGHT % 2 * 2 + half] = pack_bf16(low, high);
-      ds[EIGHT % 2 * 2 + half] = pack_bf16(__fmul_rn(low, __fsub_rn(dp[half * 2], of.y)),
-                                           __fmul_rn(high, __fsub_rn(dp[half * 2 + 1], of.w)));
+    for (u32 i = 0; i < Tile::THREAD_ROWS; ++i) {
+      constexpr u32 STEP = EIGHT / 2, PLACE = EIGHT % 2 * 2;
+      const float* s = scores[i / 2][EIGHT] + i % 2 * 2;
+      const float* d = dp[i / 2][EIGHT] + i % 2 * 2;
+      const float low = exp2_approx(__fmaf_rn(s[0], a.scale_log2, -of.x));
+      const float high = exp2_approx(__fmaf_rn(s[1], a.scale_log2, -of.z));
+      p[i / 2][STEP][PLACE + i % 2] = pack_bf16(low, high);
+      ds[i / 2][STEP][PLACE + i % 2] =
+          pack_bf16(__fmul_rn(low, __fsub_rn(d[0], of.y)), __fmul_rn(high, __fsub_rn(d[1], of.w)));
     }
   }
 
   // Rows that do not see a key give it a probability of 0.
   __device__ __forceinline__ void hide(u32 r, typename Tile::Scores& scores) const {
-    const u32 own = r + threadIdx.x % 4 * 2, first_row[2] = {own_key(0) * a.group, own_key(1) * a.group};
+    const u32 own = r + threadIdx.x % 4 * 2;
 #pragma unroll
-    for (u32 j = 0; j < Tile::SLICE / 8; ++j) {
+    for (u32 i = 0; i < Tile::THREAD_ROWS; ++i) {
+      const u32 first_row = own_key(i) * a.group;
 #pragma unroll
-      for (u32 e = 0; e < 4; ++e) {
-        if (own + (j * 8 + e % 2) < first_row[e / 2]) scores[j][e] = minus_infinity();
+      for (u32 j = 0; j < Tile::SLICE / 4; ++j) {
+        float& score = scores[i / 2][j / 2][i % 2 * 2 + j % 2];
+        if (own + (j / 2 * 8 + j % 2) < first_row) score = minus_infinity();
       }
     }
   }

@@ -18,9 +18,10 @@ struct QueryGradient {
   u32 keys;        // that any row of the block sees
   u32 warp_keys;   // that any row of the warp sees
   u32 common_keys; // that all rows of the warp see
-  i32 position[2]; // of the thread's rows; -1 where there is no such row
-  float lse[2];    // times log2 e
-  float delta[2];
+  // Of the thread's rows: -1 where there is none; times log2 e; dout·out.
+  i32 position[Tile::THREAD_ROWS];
+  float lse[Tile::THREAD_ROWS];
+  float delta[Tile::THREAD_ROWS];
   Left<Tile, STAY> query, dout;
   typename Tile::Sums sums;
 
@@ -39,7 +40,7 @@ struct QueryGradient {
     copy_async_commit();
     copy_async_wait<0>();
     __syncthreads();
-    const u32 own = shared + left_place<typename Tile::Owned>(threadIdx.x / WARP * 16);
+    const u32 own = shared + left_place<typename Tile::Owned>(threadIdx.x / WARP * Tile::WARP_ROWS);
     query.keep(FragmentAddresses(own));
     dout.keep(FragmentAddresses(own + Tile::OWNED_BYTES));
     know_rows(FragmentAddresses(own));
@@ -64,30 +65,28 @@ struct QueryGradient {
 
   __device__ __forceinline__ void finish() const {
 #pragma unroll
-    for (u32 half = 0; half < 2; ++half) {
-      const u32 row = own_row(half);
+    for (u32 i = 0; i < Tile::THREAD_ROWS; ++i) {
+      const u32 row = own_row(i);
       bf16* to = a.dq + (work.begin + row / a.group) * a.dq_stride + head_of(row) * a.head_dim;
-      store_row(sums, half, a.scale, to, a.head_dim, position[half] >= 0);
+      store_row(sums[i / 2], i % 2, a.scale, to, a.head_dim, position[i] >= 0);
     }
   }
 
  private:
-  // The thread's row g or g + 8, and the head that it is a query of.
-  __device__ __forceinline__ u32 own_row(u32 half) const {
-    return work.first + threadIdx.x / WARP * 16 + threadIdx.x % WARP / 4 + half * 8;
-  }
+  // Row `i` of the thread, and the head that a row is a query of.
+  __device__ __forceinline__ u32 own_row(u32 i) const { return work.first + Tile::thread_row(i); }
   __device__ __forceinline__ u32 head_of(u32 row) const { return work.kv_head * a.group + row % a.group; }
 
   // Which keys are seen: those up to the token of the last row.
   __device__ __forceinline__ void see() {
-    const u32 warp = work.first + threadIdx.x / WARP * 16;
+    const u32 warp = work.first + threadIdx.x / WARP * Tile::WARP_ROWS, end = warp + Tile::WARP_ROWS;
     keys = (min(work.first + Tile::OWN, work.rows) - 1) / a.group + 1;
-    warp_keys = warp < work.rows ? (min(warp + 16, work.rows) - 1) / a.group + 1 : 0;
-    common_keys = warp + 16 <= work.rows ? warp / a.group + 1 : 0;
+    warp_keys = warp < work.rows ? (min(end, work.rows) - 1) / a.group + 1 : 0;
+    common_keys = end <= work.rows ? warp / a.group + 1 : 0;
 #pragma unroll
-    for (u32 half = 0; half < 2; ++half) {
-      const u32 row = own_row(half);
-      position[half] = row < work.rows ? static_cast<i32>(row / a.group) : -1;
+    for (u32 i = 0; i < Tile::THREAD_ROWS; ++i) {
+      const u32 row = own_row(i);
+      position[i] = row < work.rows ? static_cast<i32>(row / a.group) : -1;
     }
   }
 
@@ -111,17 +110,18 @@ struct QueryGradient {
   // delta of the thread's rows: a chain of fused multiply-adds over the elements that the thread holds of a row, ascending,
   // then over the quad.
   __device__ __forceinline__ void know_rows(const FragmentAddresses& out_at) {
-    delta[0] = delta[1] = 0.0f;
+#pragma unroll
+    for (u32 i = 0; i < Tile::THREAD_ROWS; ++i) delta[i] = 0.0f;
     add_deltas(Upto<Tile::STEPS>{}, out_at);
 #pragma unroll
-    for (u32 half = 0; half < 2; ++half) {
-      const u32 row = own_row(half);
-      delta[half] = quad_sum(delta[half]);
-      lse[half] = 0.0f;
-      if (position[half] >= 0) {
-        lse[half] = __fmul_rn(a.lse[static_cast<u64>(work.begin + row / a.group) * a.heads + head_of(row)], LOG2_E);
+    for (u32 i = 0; i < Tile::THREAD_ROWS; ++i) {
+      const u32 row = own_row(i);
+      delta[i] = quad_sum(delta[i]);
+      lse[i] = 0.0f;
+      if (position[i] >= 0) {
+        lse[i] = __fmul_rn(a.lse[static_cast<u64>(work.begin + row / a.group) * a.heads + head_of(row)], LOG2_E);
         const u64 at = (static_cast<u64>(work.kv_head) * a.tokens + work.begin) * a.group + row;
-        if (threadIdx.x % 4 == 0) a.rows[at] = make_float2(lse[half], delta[half]);
+        if (threadIdx.x % 4 == 0) a.rows[at] = make_float2(lse[i], delta[i]);
       }
     }
   }
@@ -133,13 +133,14 @@ struct QueryGradient {
 
   template <u32 STEP>
   __device__ __forceinline__ void add_delta(const FragmentAddresses& out_at) {
-    u32 left[4], right[4];
-    out_at.template read<false, STEP, OUT>(left);
+    typename Tile::Operand left, right;
+    read_left<Tile, STEP, OUT>(Upto<Tile::SIXTEENS>{}, left, out_at);
     dout.template read<STEP>(right);
 #pragma unroll
-    for (u32 i = 0; i < 4; ++i) {
-      const float low = __fmaf_rn(low_bf16(left[i]), low_bf16(right[i]), delta[i % 2]);
-      delta[i % 2] = __fmaf_rn(high_bf16(left[i]), high_bf16(right[i]), low);
+    for (u32 i = 0; i < Tile::SIXTEENS * 4; ++i) {
+      const u32 x = left[i / 4][i % 4], y = right[i / 4][i % 4];
+      float& sum = delta[i / 4 * 2 + i % 2];
+      sum = __fmaf_rn(high_bf16(x), high_bf16(y), __fmaf_rn(low_bf16(x), low_bf16(y), sum));
     }
   }
 
@@ -172,30 +173,32 @@ struct QueryGradient {
     if (key + Tile::SLICE > common_keys) hide(key, scores);
     typename Tile::Rounded ds;
 #pragma unroll
-    for (u32 j = 0; j < Tile::SLICE / 8; ++j) {
+    for (u32 i = 0; i < Tile::THREAD_ROWS; ++i) {
 #pragma unroll
-      for (u32 half = 0; half < 2; ++half) {
-        ds[j / 2][j % 2 * 2 + half] = pack_bf16(gradient(scores[j][half * 2], dp[j][half * 2], half),
-                                                gradient(scores[j][half * 2 + 1], dp[j][half * 2 + 1], half));
+      for (u32 j = 0; j < Tile::SLICE / 8; ++j) {
+        const float* s = scores[i / 2][j] + i % 2 * 2;
+        const float* d = dp[i / 2][j] + i % 2 * 2;
+        ds[i / 2][j / 2][j % 2 * 2 + i % 2] = pack_bf16(gradient(s[0], d[0], i), gradient(s[1], d[1], i));
       }
     }
     SliceProducts<Tile, I, 0>::add(sums, ds, transposed);
   }
 
-  // ds of a score of one of the thread's rows.
-  __device__ __forceinline__ float gradient(float score, float dp, u32 half) const {
-    const float p = exp2_approx(__fmaf_rn(score, a.scale_log2, -lse[half]));
-    return __fmul_rn(p, __fsub_rn(dp, delta[half]));
+  // ds of a score of row `i` of the thread.
+  __device__ __forceinline__ float gradient(float score, float dp, u32 i) const {
+    const float p = exp2_approx(__fmaf_rn(score, a.scale_log2, -lse[i]));
+    return __fmul_rn(p, __fsub_rn(dp, delta[i]));
   }
 
   // Keys that a row does not see have a probability of 0.
   __device__ __forceinline__ void hide(u32 key, typename Tile::Scores& scores) const {
     const i32 own = key + threadIdx.x % 4 * 2;
 #pragma unroll
-    for (u32 j = 0; j < Tile::SLICE / 8; ++j) {
+    for (u32 i = 0; i < Tile::THREAD_ROWS; ++i) {
 #pragma unroll
-      for (u32 e = 0; e < 4; ++e) {
-        if (own + static_cast<i32>(j * 8 + e % 2) > position[e / 2]) scores[j][e] = minus_infinity();
+      for (u32 j = 0; j < Tile::SLICE / 4; ++j) {
+        float& score = scores[i / 2][j / 2][i % 2 * 2 + j % 2];
+        if (own + static_cast<i32>(j / 2 * 8 + j % 2) > position[i]) score = minus_infinity();
       }
     }
   }

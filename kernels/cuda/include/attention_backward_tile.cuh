@@ -44,12 +44,14 @@ struct AttentionBackwardArguments {
   float scale_log2; // scale · log2 e
 };
 
-// Head dimension as it is computed; rows (or keys) that a block owns, 16 a warp; keys (or rows) of a stage, and stages;
-// columns of the gradients that a block owns; blocks that share a multiprocessor.
-template <u32 HEAD_DIM_, u32 OWN_, u32 STAGE_, u32 STAGES_, u32 COLUMNS_, u32 RESIDENT_>
+// Head dimension as it is computed; rows (or keys) that a block owns, and how many sixteens of them a warp; keys (or rows) of
+// a stage, and stages; columns of the gradients that a block owns; blocks that share a multiprocessor.
+template <u32 HEAD_DIM_, u32 OWN_, u32 SIXTEENS_, u32 STAGE_, u32 STAGES_, u32 COLUMNS_, u32 RESIDENT_>
 struct AttentionBackwardTile {
   static constexpr u32 HEAD_DIM = HEAD_DIM_, OWN = OWN_, STAGE = STAGE_, STAGES = STAGES_, COLUMNS = COLUMNS_;
-  static constexpr u32 RESIDENT = RESIDENT_, THREADS = OWN / 16 * WARP;
+  // Rows of a warp; of a thread, g and g + 8 of each sixteen.
+  static constexpr u32 SIXTEENS = SIXTEENS_, WARP_ROWS = 16 * SIXTEENS, THREAD_ROWS = 2 * SIXTEENS;
+  static constexpr u32 RESIDENT = RESIDENT_, THREADS = OWN / WARP_ROWS * WARP;
   // What is computed at a time, so that scores take few registers.
   static constexpr u32 SLICE = STAGE < 32 ? STAGE : 32, SLICES = STAGE / SLICE;
   // Steps of 16 elements of a head; parts of its columns.
@@ -59,12 +61,20 @@ struct AttentionBackwardTile {
   using Copier = RowCopier<Staged, THREADS>;
   static constexpr u32 ROW_BYTES = Staged::ROW_BYTES;
   static constexpr u32 OWNED_BYTES = OWN * ROW_BYTES, STAGED_BYTES = STAGE * ROW_BYTES;
-  // Sums of a block's scores in a thread: two rows, and a slice's columns in eights.
-  using Scores = float[SLICE / 8][4];
+  // A thread's scores of each sixteen rows: a slice's columns in eights.
+  using Scores = float[SIXTEENS][SLICE / 8][4];
   // Those rounded, as left operands of steps of 16.
-  using Rounded = u32[SLICE / 16][4];
+  using Rounded = u32[SIXTEENS][SLICE / 16][4];
   // Sums of a gradient.
-  using Sums = float[COLUMNS / 8][4];
+  using Sums = float[SIXTEENS][COLUMNS / 8][4];
+  // One left operand.
+  using Operand = u32[SIXTEENS][4];
+
+  // Row `i` of a thread, counted in what the block owns.
+  static __device__ __forceinline__ u32 thread_row(u32 i) {
+    return threadIdx.x / WARP * WARP_ROWS + i / 2 * 16 + threadIdx.x % WARP / 4 + i % 2 * 8;
+  }
+
   static_assert(STAGE % 16 == 0 && STAGE % SLICE == 0 && HEAD_DIM % COLUMNS == 0 && COLUMNS % 64 == 0);
 };
 
@@ -72,14 +82,14 @@ constexpr float LOG2_E = 1.44269504f;
 
 __device__ __forceinline__ float minus_infinity() { return -__int_as_float(0x7f800000); }
 
-template <u32 COUNT>
-__device__ __forceinline__ void clear(float (&sums)[COUNT][4]) {
+template <u32 SIXTEENS, u32 EIGHTS>
+__device__ __forceinline__ void clear(float (&sums)[SIXTEENS][EIGHTS][4]) {
 #pragma unroll
-  for (u32 j = 0; j < COUNT; ++j) sums[j][0] = sums[j][1] = sums[j][2] = sums[j][3] = 0.0f;
+  for (u32 j = 0; j < SIXTEENS * EIGHTS * 4; ++j) sums[j / 4 / EIGHTS][j / 4 % EIGHTS][j % 4] = 0.0f;
 }
 
-// Where a lane reads a left operand of 16 rows; where a right operand whose columns are rows of the panel; where one whose
-// terms are rows of the panel (transposed).
+// Where a lane reads a left operand of 16 rows from `row` on; where a right operand whose columns are rows of the panel;
+// where one whose terms are rows of the panel (transposed).
 template <class Panel>
 __device__ __forceinline__ u32 left_place(u32 row) {
   return Panel::offset(row + threadIdx.x % 16, threadIdx.x % WARP / 16);
@@ -93,7 +103,7 @@ __device__ __forceinline__ u32 transposed_place() {
   return Panel::offset(threadIdx.x % 16, threadIdx.x % WARP / 16);
 }
 
-// Products over a slice: a lane's 16 owned rows against the staged rows of slice SLICE, OFFSET bytes after the stage's
+// Products over a slice: a warp's owned rows against the staged rows of slice SLICE, OFFSET bytes after the stage's
 // beginning. Left operands come from registers or from shared memory.
 template <class Tile, u32 SLICE, u32 OFFSET>
 struct SliceProducts {
@@ -123,63 +133,76 @@ struct SliceProducts {
   template <u32 STEP, u32... I, class Left>
   static __device__ __forceinline__ void score_step(Indices<I...>, typename Tile::Scores& scores, const Left& left,
                                                     const FragmentAddresses& staged) {
-    u32 a[4];
-    left.template read<STEP>(a);
-    (score_sixteen<STEP, I>(scores, a, staged), ...);
+    typename Tile::Operand operand;
+    left.template read<STEP>(operand);
+    (score_sixteen<STEP, I>(scores, operand, staged), ...);
   }
 
   template <u32 STEP, u32 I>
-  static __device__ __forceinline__ void score_sixteen(typename Tile::Scores& scores, const u32 (&left)[4],
+  static __device__ __forceinline__ void score_sixteen(typename Tile::Scores& scores,
+                                                       const typename Tile::Operand& left,
                                                        const FragmentAddresses& staged) {
     u32 right[4];
     staged.template read<false, STEP, BEGIN + I * 16 * Tile::ROW_BYTES>(right);
-    mma_m16n8k16(scores[2 * I], left, right[0], right[1]);
-    mma_m16n8k16(scores[2 * I + 1], left, right[2], right[3]);
+#pragma unroll
+    for (u32 i = 0; i < Tile::SIXTEENS; ++i) {
+      mma_m16n8k16(scores[i][2 * I], left[i], right[0], right[1]);
+      mma_m16n8k16(scores[i][2 * I + 1], left[i], right[2], right[3]);
+    }
   }
 
   template <u32... STEP>
   static __device__ __forceinline__ void add_steps(Indices<STEP...>, typename Tile::Sums& sums,
                                                    const typename Tile::Rounded& left,
                                                    const FragmentAddresses& staged) {
-    (add_step<STEP>(Upto<Tile::COLUMNS / 16>{}, sums, left[STEP], staged), ...);
+    (add_step<STEP>(Upto<Tile::COLUMNS / 16>{}, sums, left, staged), ...);
   }
 
   template <u32 STEP, u32... I>
-  static __device__ __forceinline__ void add_step(Indices<I...>, typename Tile::Sums& sums, const u32 (&left)[4],
-                                                  const FragmentAddresses& staged) {
+  static __device__ __forceinline__ void add_step(Indices<I...>, typename Tile::Sums& sums,
+                                                  const typename Tile::Rounded& left, const FragmentAddresses& staged) {
     (add_sixteen<STEP, I>(sums, left, staged), ...);
   }
 
   template <u32 STEP, u32 I>
-  static __device__ __forceinline__ void add_sixteen(typename Tile::Sums& sums, const u32 (&left)[4],
+  static __device__ __forceinline__ void add_sixteen(typename Tile::Sums& sums, const typename Tile::Rounded& left,
                                                      const FragmentAddresses& staged) {
     u32 right[4];
     staged.template read<true, I, BEGIN + STEP * 16 * Tile::ROW_BYTES>(right);
-    mma_m16n8k16(sums[2 * I], left, right[0], right[1]);
-    mma_m16n8k16(sums[2 * I + 1], left, right[2], right[3]);
+#pragma unroll
+    for (u32 i = 0; i < Tile::SIXTEENS; ++i) {
+      mma_m16n8k16(sums[i][2 * I], left[i][STEP], right[0], right[1]);
+      mma_m16n8k16(sums[i][2 * I + 1], left[i][STEP], right[2], right[3]);
+    }
   }
 };
 
-// Left operands of a warp's 16 rows of an owned panel: kept in registers, or read again each time.
+// Step STEP of a warp's rows of a panel, OFFSET bytes after where `at` points.
+template <class Tile, u32 STEP, u32 OFFSET, u32... I>
+__device__ __forceinline__ void read_left(Indices<I...>, typename Tile::Operand& d, const FragmentAddresses& at) {
+  (at.template read<false, STEP, OFFSET + I * 16 * Tile::ROW_BYTES>(d[I]), ...);
+}
+
+// Left operands of a warp's rows of an owned panel: kept in registers, or read again each time.
 template <class Tile, bool STAY>
 struct Left;
 
 template <class Tile>
 struct Left<Tile, true> {
-  u32 fragments[Tile::STEPS][4];
+  typename Tile::Operand fragments[Tile::STEPS];
 
   __device__ __forceinline__ void keep(const FragmentAddresses& at) { keep_steps(Upto<Tile::STEPS>{}, at); }
 
   template <u32 STEP>
-  __device__ __forceinline__ void read(u32 (&d)[4]) const {
+  __device__ __forceinline__ void read(typename Tile::Operand& d) const {
 #pragma unroll
-    for (u32 i = 0; i < 4; ++i) d[i] = fragments[STEP][i];
+    for (u32 i = 0; i < Tile::SIXTEENS * 4; ++i) d[i / 4][i % 4] = fragments[STEP][i / 4][i % 4];
   }
 
  private:
   template <u32... STEP>
   __device__ __forceinline__ void keep_steps(Indices<STEP...>, const FragmentAddresses& at) {
-    (at.template read<false, STEP, 0>(fragments[STEP]), ...);
+    (read_left<Tile, STEP, 0>(Upto<Tile::SIXTEENS>{}, fragments[STEP], at), ...);
   }
 };
 
@@ -190,7 +213,7 @@ struct Left<Tile, false> {
   __device__ __forceinline__ void keep(const FragmentAddresses& from) { at = from; }
 
   template <u32 STEP>
-  __device__ __forceinline__ void read(u32 (&d)[4]) const {
-    at.template read<false, STEP, 0>(d);
+  __device__ __forceinline__ void read(typename Tile::Operand& d) const {
+    read_left<Tile, STEP, 0>(Upto<Tile::SIXTEENS>{}, d, at);
   }
 };
