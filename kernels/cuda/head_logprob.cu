@@ -37,6 +37,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   const SumExp total = row_sum_exp(logits, a.vocab, parts);
   if (threadIdx.x == 0) {
     const float own = static_cast<u32>(label) < a.vocab ? logits[label] : not_a_number();
-    a.logprob[row] = __fsub_rn(own, total.ln());
+    a.logprob[row] = total.logprob(own);
   }
 }

@@ -68,7 +68,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) head_loss(const __grid_con
     return;
   }
   const SumExp total = row_sum_exp(logits, a.vocab, parts);
-  if (threadIdx.x == 0) a.loss[row] = __fsub_rn(total.ln(), logits[label]);
+  if (threadIdx.x == 0) a.loss[row] = -total.logprob(logits[label]);
   const float inv_targets = a.step_block[INV_TARGETS];
   const RowGradient gradient{base_of(total.max), __fdiv_rn(inv_targets, total.sum), inv_targets, static_cast<u32>(label)};
 #pragma unroll 1

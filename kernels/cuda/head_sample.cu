@@ -272,7 +272,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) head_sample(const __grid_c
   }
   if (there) {
     a.tokens[blockIdx.x] = drawn.token;
-    a.logprob_raw[blockIdx.x] = __fsub_rn(logits[drawn.token], total.ln());
+    a.logprob_raw[blockIdx.x] = total.logprob(logits[drawn.token]);
     a.logprob_sampled[blockIdx.x] = drawn.logprob;
   }
 }

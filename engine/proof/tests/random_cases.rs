@@ -44,11 +44,12 @@ struct Operands {
     builder: CaseBuilder,
     choice: Choice,
     used: usize,
+    scale: f64,
 }
 
 impl Operands {
     fn of(choice: &Choice) -> Operands {
-        Operands { builder: CaseBuilder::new(), choice: choice.clone(), used: 0 }
+        Operands { builder: CaseBuilder::new(), choice: choice.clone(), used: 0, scale: 1.0 }
     }
 
     /// A matrix of the next type; or of the first, as most activations of an op are.
@@ -56,7 +57,7 @@ impl Operands {
         let Place { before, gap } = self.choice.places[self.used % 6];
         self.used += 1;
         let stride = columns + gap;
-        let all = self.builder.normal(dtype, &[before + rows * stride], 1.0);
+        let all = self.builder.normal(dtype, &[before + rows * stride], self.scale);
         View::new(all.buffer, u64::from(before) * dtype.bytes(), dtype, &[rows, columns])
             .with_row_stride(stride)
     }
@@ -216,6 +217,8 @@ fn case(kind: u32, choice: &Choice) -> Case {
         14 => attention(o, [m, n, k]),
         15 => qkv_rope(o, [m, n, k]),
         16 => {
+            o.scale = HEAD_SCALE;
+            let m = m + LEAST;
             let op = HeadLogprob {
                 hidden: o.matrix(act, m, k),
                 weight: o.matrix(weight, n, k),
@@ -225,6 +228,8 @@ fn case(kind: u32, choice: &Choice) -> Case {
             o.case(op)
         }
         17 => {
+            o.scale = HEAD_SCALE;
+            let m = m + LEAST;
             let op = HeadLoss {
                 hidden: o.matrix(act, m, k),
                 weight: o.matrix(weight, n, k),
@@ -245,6 +250,12 @@ fn case(kind: u32, choice: &Choice) -> Case {
         }
     }
 }
+
+/// Rows of a head at least: what a few log-probabilities err in f32 says little about what they may err in.
+const LEAST: u32 = 16;
+
+/// Of rows and weights of a head: logits no larger than their log-probabilities, by which errors are measured.
+const HEAD_SCALE: f64 = 0.3;
 
 /// Every label of a vocabulary in turn, and none.
 fn labels(o: &mut Operands, tokens: u32, vocab: u32) -> View {
@@ -281,7 +292,8 @@ fn qkv_rope(mut o: Operands, [m, n, k]: [u32; 3]) -> Case {
 
 fn head_sample(mut o: Operands, [m, n, k]: [u32; 3]) -> Case {
     let (act, weight) = (o.choice.dtypes[0], o.choice.dtypes[1]);
-    let rows = m % 7 + 1;
+    o.scale = HEAD_SCALE;
+    let rows = m % 8 + LEAST;
     let words: Vec<f64> = (0..rows)
         .flat_map(|r| {
             // The words of a SamplingRow.

@@ -7,6 +7,7 @@
 #pragma once
 #include "approximate.cuh"
 #include "memory.cuh"
+#include "real.cuh"
 #include "reduce.cuh"
 #include "types.cuh"
 
@@ -16,8 +17,11 @@ constexpr u32 PART = 128, FOUR = 4;
 struct SumExp {
   float max, sum;
 
-  // ln of the sum of e^x.
-  __device__ __forceinline__ float ln() const { return __fmaf_rn(log2_approx(sum), 0.693147181f, max); }
+  // ln of the probability of an id with this logit, rounded once.
+  __device__ __forceinline__ float logprob(float x) const {
+    const double apart = __dsub_rn(static_cast<double>(x), static_cast<double>(max));
+    return __double2float_rn(__dsub_rn(apart, log_f64(static_cast<double>(sum))));
+  }
 };
 
 __device__ __forceinline__ float minus_infinity() { return -__int_as_float(0x7f800000); }

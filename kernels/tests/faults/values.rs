@@ -4,7 +4,7 @@
 use crate::device::Device;
 use crate::on::{NARROW, norm, product, some};
 use crate::plant::*;
-use crate::problem::{EXACT, bf16, dot};
+use crate::problem::{EXACT, bf16, dot, matrix};
 use octo_kernels::Launch;
 use octo_ops::View;
 use octo_ptx::{Binary, Kernel, Operand, Operation};
@@ -29,7 +29,9 @@ fn wrong(setup: Setup, plant: Plant) -> usize {
     let residual = launch.entry == NARROW;
     let rows = device.read(&out);
     let places = (0..M).flat_map(|i| (0..N).map(move |j| (i, j)));
-    let truth = |i, j| dot(&EXACT, i, j, K).0 + if residual { f64::from((EXACT.extra)(i, j)) } else { 0.0 };
+    let (a, b) = (matrix(EXACT.a, M, K), matrix(EXACT.b, N, K));
+    let added = |i, j| if residual { f64::from((EXACT.extra)(i, j)) } else { 0.0 };
+    let truth = |i: u32, j: u32| dot(&a[i as usize], &b[j as usize]).0 + added(i, j);
     places.filter(|&(i, j)| rows[i as usize][j as usize] != bf16(truth(i, j))).count()
 }
 

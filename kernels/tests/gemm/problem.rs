@@ -207,12 +207,14 @@ pub fn run(device: &mut Device, row: &Row, s: Shape, values: &Values, flag: bool
     Outcome { out: device.read(&out), second: second.map(|view| device.read(&view)), report }
 }
 
-/// Σₖ a(i, k)·b(j, k) and Σₖ |a(i, k)·b(j, k)|.
-pub fn dot(values: &Values, i: u32, j: u32, k: u32) -> (f64, f64) {
-    (0..k).fold((0.0, 0.0), |(sum, size), k| {
-        let term = f64::from((values.a)(i, k)) * f64::from((values.b)(j, k));
-        (sum + term, size + term.abs())
-    })
+/// Rows of an operand of the product.
+pub fn matrix(value: fn(u32, u32) -> f32, rows: u32, k: u32) -> Vec<Vec<f64>> {
+    (0..rows).map(|i| (0..k).map(|k| value(i, k).into()).collect()).collect()
+}
+
+/// Σ a·b and Σ |a·b|.
+pub fn dot(a: &[f64], b: &[f64]) -> (f64, f64) {
+    a.iter().zip(b).fold((0.0, 0.0), |(sum, size), (a, b)| (sum + a * b, size + (a * b).abs()))
 }
 
 pub fn bf16(value: f64) -> f32 {

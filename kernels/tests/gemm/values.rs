@@ -1,7 +1,7 @@
 //! Every row of the table computes the product of its op, for shapes on and off every boundary.
 
 use crate::device::Device;
-use crate::problem::{EXACT, Outcome, ROUGH, Shape, Values, bf16, dot, run, shape};
+use crate::problem::{EXACT, Outcome, ROUGH, Shape, Values, bf16, dot, matrix, run, shape};
 use octo_kernels::tuning::{Row, Tile, rows};
 
 /// The shape as the op may have it.
@@ -41,10 +41,12 @@ fn hold(row: &Row, s: Shape, values: &Values, flag: bool, outcome: &Outcome, sla
     // `slack` times the sum of magnitudes for the order of the sum, and half a unit of bf16 (with a little for the
     // error before it).
     let rounded = |want: f64, size: f64| (slack * size) * 1.01 + want.abs() / 256.0;
+    let (a, b) = (matrix(values.a, s.m, s.k), matrix(values.b, s.n, s.k));
+    let dot = |i: u32, j: u32| dot(&a[i as usize], &b[j as usize]);
     for i in 0..s.m {
         let out = &outcome.out[i as usize];
         for j in 0..s.n {
-            let (sum, size) = dot(values, i, j, s.k);
+            let (sum, size) = dot(i, j);
             let extra = f64::from((values.extra)(i, j));
             match row.op {
                 "linear_residual" if slack == 0.0 => {
@@ -67,7 +69,7 @@ fn hold(row: &Row, s: Shape, values: &Values, flag: bool, outcome: &Outcome, sla
             for j in 0..s.n / 2 {
                 let gate_column = j / 8 * 16 + j % 8;
                 let [(gate, gate_size), (up, up_size)] =
-                    [gate_column, gate_column + 8].map(|column| dot(values, i, column, s.k));
+                    [gate_column, gate_column + 8].map(|column| dot(i, column));
                 let (gate, up) = match &outcome.second {
                     Some(second) => {
                         let [g, u] = [gate_column, gate_column + 8].map(|c| second[i as usize][c as usize]);
