@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 pub struct Args {
     /// Only cases whose name holds this, such as `rms_norm` or `rms_norm/bf16/7x129`.
     filter: Option<String>,
-    /// Where to compute: cpu, cuda or sim; `auto` takes the CPU.
+    /// Where to compute: auto, cpu, cuda or sim.
     #[arg(long, default_value = "auto", value_parser = parse_device)]
     device: DeviceKind,
     /// CPU threads, also of the simulated GPU; all of the machine's by default. Results do not depend on it.
