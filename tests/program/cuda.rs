@@ -1,6 +1,7 @@
 //! `--device cuda` through the real loader, on a driver library whose GPU is simulated.
 
 use super::folder::Folder;
+use super::training::timeless;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -87,6 +88,36 @@ fn every_op_is_timed_through_the_driver_library() {
         assert!(samples.len() == 7 && samples.is_sorted() && samples[0] > 0.0, "{samples:?}");
         assert!(line["bytes"].as_u64().unwrap() > 0);
     }
+}
+
+#[test]
+fn a_model_trains_and_generates_through_the_driver_library_as_on_the_simulated_gpu() {
+    let folder = Folder::tiny();
+    let lib = library(&folder);
+    let run = |args: &[&str]| {
+        let output = folder.command(args).env("LD_LIBRARY_PATH", &lib).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    // `auto` finds the library's GPU.
+    for (dir, device) in [("cuda", "auto"), ("sim", "sim")] {
+        let (dir, device) = (format!("run.dir={dir}"), format!("run.device={device}"));
+        run(&["train", "recipe.toml", "--set", &dir, "--set", &device, "--set", "stages.0.steps=3"]);
+    }
+    for file in ["checkpoints/latest/model/model.safetensors", "samples.jsonl"] {
+        let [cuda, sim] = ["cuda", "sim"].map(|dir| folder.read(&format!("{dir}/{file}")));
+        assert!(cuda == sim, "{file}");
+    }
+    assert_eq!(timeless(&folder, "cuda"), timeless(&folder, "sim"));
+    let generate = |device| {
+        let model = "sim/checkpoints/latest/model";
+        let policy = ["--temperature", "1.2", "--top-k", "40", "--max-new-tokens", "6"];
+        let args = ["generate", "--model", model, "--prompt", "Tom", "--device", device];
+        run(&[&args[..], &policy].concat())
+    };
+    let drawn = generate("cuda");
+    assert!(!drawn.trim().is_empty());
+    assert_eq!(drawn, generate("sim"));
 }
 
 #[test]

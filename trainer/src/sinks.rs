@@ -216,7 +216,8 @@ fn write_lines(mut stdin: ChildStdin, lines: &Receiver<Arc<str>>) -> io::Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::{Mutex, PoisonError};
+    use std::cell::RefCell;
+    use std::sync::Once;
 
     const LONG: Duration = Duration::from_secs(60);
 
@@ -230,23 +231,28 @@ mod tests {
 
     /// What a piece of work has warned of.
     fn warnings(work: impl FnOnce()) -> Vec<String> {
-        #[derive(Clone, Default)]
-        struct Log(Arc<Mutex<Vec<u8>>>);
+        thread_local! {
+            static SAID: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+        }
+        /// What the thread that writes has said.
+        struct Log;
         impl Write for Log {
             fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+                SAID.with_borrow_mut(|said| said.write(bytes))
             }
             fn flush(&mut self) -> io::Result<()> {
                 Ok(())
             }
         }
-        let log = Log::default();
-        let writer = log.clone();
-        let subscriber =
-            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-        tracing::subscriber::with_default(subscriber, work);
-        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-        text.lines().map(str::to_owned).collect()
+        // One subscriber for all tests: with one a thread, what no thread listened to at first may stay unheard.
+        static SUBSCRIBER: Once = Once::new();
+        SUBSCRIBER.call_once(|| {
+            let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(|| Log).finish();
+            tracing::subscriber::set_global_default(subscriber).unwrap();
+        });
+        SAID.take();
+        work();
+        String::from_utf8(SAID.take()).unwrap().lines().map(str::to_owned).collect()
     }
 
     #[test]
