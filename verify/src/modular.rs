@@ -4,7 +4,7 @@
 //! degree / 2⁶¹ a point (Schwartz 1980, Zippel 1979). Numbers too long to write down are compared in the same way.
 
 use crate::fuel::{Fuel, Stop};
-use crate::node::{Function, Node};
+use crate::node::{Constant, Function, Node};
 use dashu_int::{IBig, Sign, UBig};
 use dashu_ratio::RBig;
 
@@ -39,6 +39,9 @@ fn value(node: &Node, point: Point, fuel: &Fuel) -> Residue {
     Ok(match node {
         Node::Number(n) | Node::Decimal(n, _) => rational(n, p)?,
         Node::Symbol(name) => draw(name, point),
+        // As if they were letters: what is equal then is equal; what is not may be.
+        Node::Constant(Constant::Pi) => draw("\\pi", point),
+        Node::Constant(Constant::Euler) => draw("\\e", point),
         Node::Add(list) => {
             let mut sum = 0;
             for term in list {
