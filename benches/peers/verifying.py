@@ -5,7 +5,7 @@
     target/verifying/bin/python benches/peers/verifying.py --count 50000 --seed 1 --output benches/results/verifying.json
 
 The pairs, their truth and our verdicts come from `pairs COUNT SEED verdicts`. Math-Verify is asked as its documentation
-says: `verify(parse(gold), parse(response))`, with its default extraction, and letters as well where the form is a choice.
+says: `verify(parse(gold), parse(response))`, with its default extraction; choices both as letters and as LaTeX's text, and equal if either way says so.
 It may take a minute a step instead of its five seconds, so that a busy machine does not change its mind. An exception or a
 timeout is a verdict of not equal. Its verdicts are kept under target/, by pair, so that a later run
 asks about new pairs only.
@@ -38,15 +38,18 @@ def ask(row):
     """Math-Verify's verdict, and the seconds it took."""
     from math_verify import ExprExtractionConfig, LatexExtractionConfig, StringExtractionConfig, parse, verify
 
-    config = [LatexExtractionConfig(), ExprExtractionConfig()]
+    latex = [LatexExtractionConfig(), ExprExtractionConfig()]
+    ways = [(row["gold"], latex)]
     if row["form"] == "choices":
-        config.insert(0, StringExtractionConfig())
+        ways = [(row["gold"], [StringExtractionConfig()]), (f"$\\text{{{row['gold']}}}$", latex)]
     began = time.perf_counter()
-    try:
-        gold, answer = (parse(row[key], config, parsing_timeout=60) for key in ("gold", "answer"))
-        equal = bool(verify(gold, answer, timeout_seconds=60))
-    except Exception:
-        equal = False
+    equal = False
+    for gold, config in ways:
+        try:
+            sides = [parse(text, config, parsing_timeout=60) for text in (gold, row["answer"])]
+            equal = equal or bool(verify(*sides, timeout_seconds=60))
+        except Exception:
+            pass
     return equal, time.perf_counter() - began
 
 

@@ -232,6 +232,14 @@ pub(crate) fn prose(text: &str) -> bool {
     })
 }
 
+/// A text without the delimiters around the whole of it, and whether it had some.
+pub(crate) fn in_mathematics(text: &str) -> (&str, bool) {
+    match span_at(text, &mut [false; 4]) {
+        Some((length, inside)) if length == text.len() => (inside, true),
+        _ => (text, false),
+    }
+}
+
 /// All mathematics between delimiters; neighbours joined by "and", "or" or a comma are one.
 fn spans(text: &str) -> Vec<String> {
     let mut found: Vec<(usize, usize, String)> = Vec::new();

@@ -1,5 +1,6 @@
 //! Modes: what counts as the answer and what as the same.
 
+pub(crate) mod habits;
 pub(crate) mod math_verify;
 pub(crate) mod octothinker;
 pub(crate) mod strict;
