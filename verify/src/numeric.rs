@@ -37,6 +37,9 @@ const RANGES: [(i64, i64); 12] = [
 /// Places at which both sides must have been defined and equal in doubles, where there are letters.
 const FEW: usize = 3;
 
+/// Places at which many bits may be tried in vain.
+const MISSES: usize = 4;
+
 /// Places at which both sides must have been equal in many bits.
 const ENOUGH: usize = 2;
 
@@ -47,7 +50,7 @@ pub(crate) fn same(a: &Node, b: &Node, fuel: &Fuel) -> Result<Option<bool>, Stop
     let imaginary = |node: &Node| node.any(&|n| *n == Node::Constant(Constant::Imaginary));
     let real = symbols && !imaginary(a) && !imaginary(b);
     let ranges = if symbols { &RANGES[..] } else { &RANGES[..1] };
-    let (mut defined, mut agreed) = (0, Vec::new());
+    let (mut defined, mut missed, mut agreed) = (0, 0, Vec::new());
     for (seed, &range) in ranges.iter().enumerate() {
         let place = Place { seed: seed as u64, range };
         let doubles = apart::<f64>(a, b, place, real, 53, fuel)?;
@@ -56,11 +59,11 @@ pub(crate) fn same(a: &Node, b: &Node, fuel: &Fuel) -> Result<Option<bool>, Stop
         }
         defined += usize::from(doubles.is_some());
         // What doubles cannot bound, more bits may.
-        if agreed.len() < ENOUGH || doubles.is_none() && agreed.len() < FEW {
+        if (agreed.len() < ENOUGH || doubles.is_none() && agreed.len() < FEW) && missed < MISSES {
             match apart::<Long>(a, b, place, real, BITS[0], fuel)? {
                 Some(true) => return Ok(Some(false)),
                 Some(false) => agreed.push(place),
-                None => {}
+                None => missed += 1,
             }
         }
     }

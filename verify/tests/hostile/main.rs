@@ -116,8 +116,17 @@ fn pieces() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..40).prop_map(|list| list.concat())
 }
 
+/// Few cases every day; `PROPTEST_CASES=1000000` for a night.
+fn config() -> ProptestConfig {
+    let named = std::env::var("PROPTEST_CASES").is_ok();
+    ProptestConfig {
+        cases: if named { ProptestConfig::default().cases } else { 2000 },
+        ..ProptestConfig::default()
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn no_string_of_the_grammar_panics(gold in pieces(), response in pieces()) {
