@@ -64,9 +64,9 @@ fn mode(name: ModeName, benchmark: Option<Benchmark>) -> Result<Mode> {
     Ok(match name {
         ModeName::Strict => Mode::Strict,
         ModeName::MathVerify => Mode::MathVerify,
-        ModeName::OctoThinker => {
-            Mode::OctoThinker(benchmark.context("mode octothinker follows a benchmark's scorer; name it, as in `gsm8k`")?)
-        }
+        ModeName::OctoThinker => Mode::OctoThinker(
+            benchmark.context("mode octothinker follows a benchmark's scorer; name it, as in `gsm8k`")?,
+        ),
     })
 }
 

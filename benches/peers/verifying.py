@@ -2,7 +2,7 @@
 
     cargo build --release -p octo-verify --example pairs
     python -m venv target/verifying && target/verifying/bin/pip install -r benches/peers/verifying.txt
-    target/verifying/bin/python benches/peers/verifying.py --count 50000 --seed 1 --output benches/results/verifying.json
+    target/verifying/bin/python benches/peers/verifying.py --count 50000 --seed 1 --output benches/results/verifying/2026-11-21-seed-1.json
 
 The pairs, their truth and our verdicts come from `pairs COUNT SEED verdicts`. Math-Verify is asked as its documentation
 says: `verify(parse(gold), parse(response))`, with its default extraction; choices both as letters and as LaTeX's text, and equal if either way says so.
@@ -20,7 +20,6 @@ import json
 import logging
 import multiprocessing
 import os
-import statistics
 import subprocess
 import time
 
@@ -113,12 +112,10 @@ def main():
         import math_verify  # noqa: F401, its version is asked for below
         from importlib.metadata import version
 
-        seconds = [s for _, s in theirs]
         result = {
             "count": arguments.count,
             "seed": arguments.seed,
             "packages": {name: version(name) for name in ("math-verify", "latex2sympy2_extended", "sympy")},
-            "package_seconds_a_pair": {"median": statistics.median(seconds), "worst": max(seconds)},
             "forms": {name: dict(form) for name, form in [*forms.items(), ("all", total)]},
             "mode_differs": [
                 {"form": form, "what": what, "pairs": len(differing), "gold": differing[0]["gold"],
