@@ -28,3 +28,28 @@ fn lines_are_judged_in_their_order() {
     let error = folder.fail(["verify", "--input", "bad.jsonl"]);
     assert!(error.contains("bad.jsonl") && error.contains('2') && error.contains("answer"), "{error}");
 }
+
+#[test]
+fn a_mode_has_its_own_rules() {
+    let folder = Folder::new();
+    let ask = |gold: &str, answer: &str, how: &[&str]| {
+        let mut arguments = vec!["verify", "--gold", gold, "--answer", answer];
+        arguments.extend(how);
+        folder.succeed(arguments).stdout
+    };
+    assert_eq!(ask("5 cm", "5 km", &[]), "not equal\n");
+    assert_eq!(ask("5 cm", "5 km", &["--mode", "math-verify"]), "equal\n");
+    let gsm8k = ["--mode", "octothinker", "--benchmark", "gsm8k"];
+    assert_eq!(ask("1234", "The answer is 1,234.", &[]), "equal\n");
+    assert_eq!(ask("1234", "The answer is 1,234.", &gsm8k), "not equal\n");
+    let error = folder.fail(["verify", "--gold", "1", "--answer", "1", "--mode", "octothinker"]);
+    assert!(error.contains("benchmark") && error.contains("gsm8k"), "{error}");
+    folder.put(
+        "in.jsonl",
+        "{\"gold\": \"1234\", \"answer\": \"1,234\"}\n\
+         {\"gold\": \"1234\", \"answer\": \"1,234\", \"mode\": \"octothinker\", \"benchmark\": \"svamp\"}\n",
+    );
+    let out = folder.succeed(["verify", "--input", "in.jsonl"]).stdout;
+    let equal: Vec<bool> = out.lines().map(|line| line.contains("\"equal\":true")).collect();
+    assert_eq!(equal, [true, false]);
+}

@@ -2,7 +2,8 @@
 
 use crate::exact::exact;
 use crate::fuel::{Fuel, Stop};
-use crate::modular::{PRIMES, Point, residue};
+use crate::mode::habits::magnitude;
+use crate::modular::{PRIMES, Point, one_sided, residue};
 use crate::node::{Constant, Node, Relation};
 use crate::parser::{Parsed, plain};
 use crate::{numeric, solutions};
@@ -13,35 +14,62 @@ type Same = Result<bool, Stop>;
 /// Elements of a set or list at most: more are not matched with one another.
 const MATCHED: usize = 64;
 
+/// What a comparison may spend, and where its rules leave a choice.
+pub(crate) struct Judge<'a> {
+    pub fuel: &'a Fuel,
+    /// A matrix of one row or column is the tuple of its elements.
+    pub vectors: bool,
+    /// Numbers are compared as the package Math-Verify compares them.
+    pub package: bool,
+}
+
+impl<'a> Judge<'a> {
+    /// Our own rules, and no more than these.
+    pub fn exact(fuel: &'a Fuel) -> Judge<'a> {
+        Judge { fuel, vectors: false, package: false }
+    }
+}
+
 /// Whether an answer is the gold answer.
-pub(crate) fn same(gold: &Parsed, answer: &Parsed, fuel: &Fuel) -> Same {
+pub(crate) fn same(gold: &Parsed, answer: &Parsed, judge: &Judge) -> Same {
+    // The package drops units unread.
     if let (Some(a), Some(b)) = (gold.unit, answer.unit)
         && a != b
+        && !judge.package
     {
         return Ok(false);
     }
-    nodes(&gold.node, &answer.node, fuel)
+    nodes(&gold.node, &answer.node, judge)
 }
 
-fn nodes(gold: &Node, answer: &Node, fuel: &Fuel) -> Same {
-    fuel.spend(20)?;
+fn nodes(gold: &Node, answer: &Node, judge: &Judge) -> Same {
+    judge.fuel.spend(20)?;
     if gold == answer {
         return Ok(true);
     }
     if let Some(expanded) = both_signs(gold) {
-        return nodes(&expanded, answer, fuel);
+        return nodes(&expanded, answer, judge);
     }
     if let Some(expanded) = both_signs(answer) {
-        return nodes(gold, &expanded, fuel);
+        return nodes(gold, &expanded, judge);
     }
     // `x = 5` says 5 where the other side names nothing.
     match (named(gold), named(answer)) {
-        (Some(value), None) if !matches!(answer, Node::Chain(..)) => return nodes(value, answer, fuel),
-        (None, Some(value)) if !matches!(gold, Node::Chain(..)) => return nodes(gold, value, fuel),
+        (Some(value), None) if !matches!(answer, Node::Chain(..)) => return nodes(value, answer, judge),
+        (None, Some(value)) if !matches!(gold, Node::Chain(..)) => return nodes(gold, value, judge),
+        // Of `S = a = b` the last counts.
+        (Some(a), Some(b)) if gold.children().len().max(answer.children().len()) > 2 => {
+            return Ok(gold.children()[0] == answer.children()[0] && nodes(a, b, judge)?);
+        }
         _ => {}
     }
+    if judge.package
+        && let Some(verdict) = as_the_package(gold, answer, judge)?
+    {
+        return Ok(verdict);
+    }
     if solutions::sets(gold, answer)
-        && let Some(verdict) = solutions::same(gold, answer, fuel)?
+        && let Some(verdict) = solutions::same(gold, answer, judge)?
     {
         return Ok(verdict);
     }
@@ -50,35 +78,40 @@ fn nodes(gold: &Node, answer: &Node, fuel: &Fuel) -> Same {
         (Node::Text(text), Node::Symbol(name)) | (Node::Symbol(name), Node::Text(text)) => {
             Ok(*text == plain(name))
         }
-        (Node::Set(a) | Node::List(a, _), Node::Set(b) | Node::List(b, _)) => unordered(a, b, fuel),
-        (Node::Set(a) | Node::List(a, _), b) if a.len() == 1 => nodes(&a[0], b, fuel),
-        (a, Node::Set(b) | Node::List(b, _)) if b.len() == 1 => nodes(a, &b[0], fuel),
-        (Node::Tuple(a), Node::Tuple(b)) => ordered(a, b, fuel),
+        (Node::Set(a) | Node::List(a, _), Node::Set(b) | Node::List(b, _)) => unordered(a, b, judge),
+        (Node::Set(a) | Node::List(a, _), b) if a.len() == 1 => nodes(&a[0], b, judge),
+        (a, Node::Set(b) | Node::List(b, _)) if b.len() == 1 => nodes(a, &b[0], judge),
+        (Node::Tuple(a), Node::Tuple(b)) => ordered(a, b, judge),
         (Node::Tuple(pair), Node::Interval { low, high, open_low: true, open_high: true })
         | (Node::Interval { low, high, open_low: true, open_high: true }, Node::Tuple(pair)) => {
-            Ok(pair.len() == 2 && ends(&pair[0], low, fuel)? && ends(&pair[1], high, fuel)?)
+            Ok(pair.len() == 2 && ends(&pair[0], low, judge)? && ends(&pair[1], high, judge)?)
         }
         (
             Node::Interval { low: a, high: b, open_low: c, open_high: d },
             Node::Interval { low: e, high: f, open_low: g, open_high: h },
-        ) => Ok(c == g && d == h && ends(a, e, fuel)? && ends(b, f, fuel)?),
+        ) => Ok(c == g && d == h && ends(a, e, judge)? && ends(b, f, judge)?),
         (Node::Matrix(a), Node::Matrix(b)) => {
             if a.len() != b.len() {
                 return Ok(false);
             }
             for (a, b) in a.iter().zip(b) {
-                if !ordered(a, b, fuel)? {
+                if !ordered(a, b, judge)? {
                     return Ok(false);
                 }
             }
             Ok(true)
         }
-        (Node::Ratio(a), Node::Ratio(b)) => ratios(a, b, fuel),
-        (Node::Chain(a, signs), Node::Chain(b, others)) => chains(a, signs, b, others, fuel),
-        (Node::Opaque(a, x), Node::Opaque(b, y)) => Ok(a == b && ordered(x, y, fuel)?),
+        (Node::Matrix(rows), Node::Tuple(list)) | (Node::Tuple(list), Node::Matrix(rows))
+            if judge.vectors && (rows.len() == 1 || rows[0].len() == 1) =>
+        {
+            ordered(&rows.concat(), list, judge)
+        }
+        (Node::Ratio(a), Node::Ratio(b)) => ratios(a, b, judge),
+        (Node::Chain(a, signs), Node::Chain(b, others)) => chains(a, signs, b, others, judge),
+        (Node::Opaque(a, x), Node::Opaque(b, y)) => Ok(a == b && ordered(x, y, judge)?),
         // `1011_2` where the base goes without saying.
         (Node::Opaque(name, parts), Node::Number(_)) if name == "base" => Ok(parts.first() == Some(answer)),
-        _ if gold.scalar() && answer.scalar() => scalars(gold, answer, fuel),
+        _ if gold.scalar() && answer.scalar() => scalars(gold, answer, judge),
         _ => Ok(false),
     }
 }
@@ -130,12 +163,67 @@ fn both_signs(node: &Node) -> Option<Node> {
     Some(Node::List(vec![with(false)?, with(true)?], true))
 }
 
-fn ordered(a: &[Node], b: &[Node], fuel: &Fuel) -> Same {
+/// Where Math-Verify goes its own ways: an inequality becomes an interval on the gold side alone, and two of them must
+/// have the same difference of their sides, or its negative; numbers need fifteen digits or, with a decimal, six places.
+fn as_the_package(gold: &Node, answer: &Node, judge: &Judge) -> Result<Option<bool>, Stop> {
+    let inequality = |node: &Node| matches!(node, Node::Chain(_, signs) if signs.iter().any(|s| s.orders() || *s == Relation::NotEqual));
+    let several = |node: &Node| matches!(node, Node::List(list, _) if list.iter().all(inequality));
+    match (gold, answer) {
+        (Node::Chain(a, signs), Node::Chain(b, others)) if inequality(gold) && inequality(answer) => {
+            if signs == others && ordered(a, b, judge)? {
+                return Ok(Some(true));
+            }
+            let ([left, right], [left2, right2]) = (&a[..], &b[..]) else { return Ok(Some(false)) };
+            let difference =
+                |l: &Node, r: &Node| Node::Add(vec![l.clone(), Node::Negate(Box::new(r.clone()))]);
+            let exact = Judge::exact(judge.fuel);
+            let gold = difference(left, right);
+            let same = signs == others && scalars(&gold, &difference(left2, right2), &exact)?;
+            let turned =
+                signs[0].flipped() == others[0] && scalars(&gold, &difference(right2, left2), &exact)?;
+            Ok(Some(same || turned))
+        }
+        (Node::List(a, _), Node::List(b, _)) if several(gold) && several(answer) => {
+            unordered(a, b, judge).map(Some)
+        }
+        _ if several(gold) || several(answer) || inequality(answer) => Ok(Some(false)),
+        (Node::Text(a), Node::Text(b)) => Ok(Some(a == b)),
+        (Node::Text(text), Node::Symbol(name)) | (Node::Symbol(name), Node::Text(text)) => {
+            Ok(Some(*text == name.to_lowercase()))
+        }
+        (Node::Text(text), number) | (number, Node::Text(text)) => Ok(Some(match number {
+            Node::Number(number) => *text == number.to_string(),
+            Node::Negate(number) => matches!(&**number, Node::Number(n) if *text == format!("-{n}")),
+            _ => false,
+        })),
+        _ if gold.scalar() && answer.scalar() && gold.symbols().is_empty() && answer.symbols().is_empty() => {
+            let decimals = |node: &Node| node.any(&|n| matches!(n, Node::Decimal(..)));
+            let sum = |node: &Node| matches!(node, Node::Add(_));
+            let sums = sum(gold) || sum(answer);
+            match (numeric::double(gold, judge.fuel)?, numeric::double(answer, judge.fuel)?) {
+                (Some(a), Some(b)) if decimals(gold) || decimals(answer) => {
+                    Ok(Some((a * 1e6).round_ties_even() == (b * 1e6).round_ties_even()))
+                }
+                // What is closer is chopped, unless a sum is worked out before.
+                (Some(a), Some(b)) => Ok((!sums && (a - b).abs() < 1e-15).then_some(true)),
+                _ => match (magnitude(gold, judge.fuel)?, magnitude(answer, judge.fuel)?) {
+                    (Some(a), Some(b)) => {
+                        Ok((!sums && (a.max(b) < -50.0 || (a - b).abs() < 1e-9)).then_some(true))
+                    }
+                    _ => Ok(None),
+                },
+            }
+        }
+        _ => Ok(None),
+    }
+}
+
+fn ordered(a: &[Node], b: &[Node], judge: &Judge) -> Same {
     if a.len() != b.len() {
         return Ok(false);
     }
     for (a, b) in a.iter().zip(b) {
-        if !nodes(a, b, fuel)? {
+        if !nodes(a, b, judge)? {
             return Ok(false);
         }
     }
@@ -143,7 +231,7 @@ fn ordered(a: &[Node], b: &[Node], fuel: &Fuel) -> Same {
 }
 
 /// A perfect matching of the elements (Kuhn's algorithm over the pairs that are equal).
-fn unordered(a: &[Node], b: &[Node], fuel: &Fuel) -> Same {
+fn unordered(a: &[Node], b: &[Node], judge: &Judge) -> Same {
     let distinct = |list: Vec<Node>| {
         let mut kept: Vec<Node> = Vec::new();
         for node in list {
@@ -163,7 +251,7 @@ fn unordered(a: &[Node], b: &[Node], fuel: &Fuel) -> Same {
     let mut equal = vec![vec![false; b.len()]; a.len()];
     for (i, x) in a.iter().enumerate() {
         for (j, y) in b.iter().enumerate() {
-            equal[i][j] = nodes(x, y, fuel)?;
+            equal[i][j] = nodes(x, y, judge)?;
         }
     }
     let mut partner = vec![usize::MAX; b.len()];
@@ -195,9 +283,9 @@ fn augment(i: usize, equal: &[Vec<bool>], partner: &mut [usize], seen: &mut [boo
 }
 
 /// Ratios are the same up to a factor; with a zero, or with something that is no number, part by part.
-fn ratios(a: &[Node], b: &[Node], fuel: &Fuel) -> Same {
+fn ratios(a: &[Node], b: &[Node], judge: &Judge) -> Same {
     let values = |list: &[Node]| -> Result<Option<Vec<RBig>>, Stop> {
-        list.iter().map(|n| exact(n, fuel)).collect::<Result<Option<Vec<_>>, Stop>>()
+        list.iter().map(|n| exact(n, judge.fuel)).collect::<Result<Option<Vec<_>>, Stop>>()
     };
     if let (Some(x), Some(y)) = (values(a)?, values(b)?)
         && x.len() == y.len()
@@ -205,12 +293,12 @@ fn ratios(a: &[Node], b: &[Node], fuel: &Fuel) -> Same {
     {
         return Ok(x.iter().zip(&y).all(|(p, q)| p * &y[0] == q * &x[0]));
     }
-    ordered(a, b, fuel)
+    ordered(a, b, judge)
 }
 
 /// Two relations: the same one, up to a factor of the difference of its sides.
-fn chains(a: &[Node], signs: &[Relation], b: &[Node], others: &[Relation], fuel: &Fuel) -> Same {
-    if signs == others && ordered(a, b, fuel)? {
+fn chains(a: &[Node], signs: &[Relation], b: &[Node], others: &[Relation], judge: &Judge) -> Same {
+    if signs == others && ordered(a, b, judge)? {
         return Ok(true);
     }
     let ([left, right], [sign], [left2, right2], [sign2]) = (a, signs, b, others) else { return Ok(false) };
@@ -218,11 +306,11 @@ fn chains(a: &[Node], signs: &[Relation], b: &[Node], others: &[Relation], fuel:
     if !scalar {
         return Ok(sign == sign2
             && *sign == Relation::Equal
-            && nodes(left, right2, fuel)?
-            && nodes(right, left2, fuel)?);
+            && nodes(left, right2, judge)?
+            && nodes(right, left2, judge)?);
     }
     let difference = |l: &Node, r: &Node| Node::Add(vec![l.clone(), Node::Negate(Box::new(r.clone()))]);
-    match solutions::factor(&difference(left, right), &difference(left2, right2), fuel)? {
+    match solutions::factor(&difference(left, right), &difference(left2, right2), judge.fuel)? {
         None | Some(0) => Ok(false),
         Some(1) => Ok(sign == sign2),
         Some(_) => Ok(sign.flipped() == *sign2),
@@ -230,8 +318,8 @@ fn chains(a: &[Node], signs: &[Relation], b: &[Node], others: &[Relation], fuel:
 }
 
 /// The ends of an interval, which may be infinite.
-pub(crate) fn ends(a: &Node, b: &Node, fuel: &Fuel) -> Same {
-    nodes(a, b, fuel)
+pub(crate) fn ends(a: &Node, b: &Node, judge: &Judge) -> Same {
+    nodes(a, b, judge)
 }
 
 /// 1 or −1 for an infinity.
@@ -244,7 +332,7 @@ pub(crate) fn infinite(node: &Node) -> Option<i32> {
 }
 
 /// Numbers and expressions.
-pub(crate) fn scalars(gold: &Node, answer: &Node, fuel: &Fuel) -> Same {
+pub(crate) fn scalars(gold: &Node, answer: &Node, judge: &Judge) -> Same {
     if let (Some(a), Some(b)) = (infinite(gold), infinite(answer)) {
         return Ok(a == b);
     }
@@ -253,19 +341,20 @@ pub(crate) fn scalars(gold: &Node, answer: &Node, fuel: &Fuel) -> Same {
         return Ok(false);
     }
     let symbols = !gold.symbols().is_empty() || !answer.symbols().is_empty();
-    if !symbols && let (Some(a), Some(b)) = (exact(gold, fuel)?, exact(answer, fuel)?) {
+    if !symbols && let (Some(a), Some(b)) = (exact(gold, judge.fuel)?, exact(answer, judge.fuel)?) {
         return Ok(a == b || rounded(gold, answer, &a, &b));
     }
-    if let Some(verdict) = residues(gold, answer, fuel)? {
+    if let Some(verdict) = residues(gold, answer, judge.fuel)? {
         return Ok(verdict);
     }
-    if !symbols && decimal(answer) | decimal(gold) {
-        return closed_form_rounded(gold, answer, fuel);
+    if !symbols && decimal(answer) | decimal(gold) && closed_form_rounded(gold, answer, judge.fuel)? {
+        return Ok(true);
     }
-    Ok(numeric::same(gold, answer, fuel)?.unwrap_or(false))
+    Ok(numeric::same(gold, answer, judge.fuel)?.unwrap_or(false))
 }
 
-/// Rational functions and numbers too long to write down, by their residues.
+/// Rational functions and numbers too long to write down, by their residues. With π, e or letters in
+/// exponents only that they are the same can be told.
 fn residues(a: &Node, b: &Node, fuel: &Fuel) -> Result<Option<bool>, Stop> {
     let mut agreed = 0;
     for (seed, &prime) in PRIMES.iter().cycle().take(12).enumerate() {
@@ -278,7 +367,7 @@ fn residues(a: &Node, b: &Node, fuel: &Fuel) -> Result<Option<bool>, Stop> {
             continue;
         };
         if x != y {
-            return Ok(Some(false));
+            return Ok(if one_sided(a) || one_sided(b) { None } else { Some(false) });
         }
         agreed += 1;
         if agreed == 8 {
@@ -288,7 +377,8 @@ fn residues(a: &Node, b: &Node, fuel: &Fuel) -> Result<Option<bool>, Stop> {
     Ok(None)
 }
 
-fn decimal(node: &Node) -> bool {
+/// Whether a node is a decimal literal.
+pub(crate) fn decimal(node: &Node) -> bool {
     matches!(node, Node::Decimal(..)) || matches!(node, Node::Negate(inner) if decimal(inner))
 }
 
@@ -301,7 +391,7 @@ fn places(node: &Node) -> Option<u32> {
 }
 
 /// A gold decimal of at least two places and three digits is taken for a rounded value; a decimal answer must come
-/// within a millionth of an exact gold.
+/// within a millionth of an exact gold and be right in all the digits it shows.
 fn rounded(gold: &Node, answer: &Node, a: &RBig, b: &RBig) -> bool {
     let distance = if a > b { a - b } else { b - a };
     let size = if *a < RBig::ZERO { -a.clone() } else { a.clone() };
@@ -312,7 +402,10 @@ fn rounded(gold: &Node, answer: &Node, a: &RBig, b: &RBig) -> bool {
         let finer = self::places(answer).is_none_or(|p| p >= places);
         return places >= 2 && digits && finer && distance * RBig::from(2) <= unit;
     }
-    decimal(answer) && distance * RBig::from(1_000_000) <= size
+    self::places(answer).is_some_and(|places| {
+        let unit = RBig::ONE / RBig::from(10).pow(places as isize);
+        distance < unit && distance * RBig::from(1_000_000) <= size
+    })
 }
 
 /// A decimal beside a closed form: √2 and 1.41421356.
@@ -324,5 +417,6 @@ fn closed_form_rounded(gold: &Node, answer: &Node, fuel: &Fuel) -> Same {
         let unit = 10f64.powi(-(places.min(300) as i32));
         return Ok(places >= 2 && a.abs() >= 100.0 * unit && (a - b).abs() <= 0.5 * unit * (1.0 + 1e-9));
     }
-    Ok((a - b).abs() <= 1e-6 * a.abs())
+    let unit = 10f64.powi(-(places(answer).unwrap_or(0).min(300) as i32));
+    Ok((a - b).abs() <= unit && (a - b).abs() <= 1e-6 * a.abs())
 }

@@ -54,25 +54,34 @@ const NEAR: usize = 10;
 
 /// The candidates of a response, best first. Time and memory are linear in its length.
 pub fn extract(text: &str, how: &Extraction) -> Vec<Candidate> {
+    candidates(text, how).collect()
+}
+
+/// The same, each class looked for only when the one before it has been used up.
+pub(crate) fn candidates<'a>(text: &'a str, how: &Extraction) -> impl Iterator<Item = Candidate> + use<'a> {
     let text = match text.rfind("</think>") {
         Some(at) if how.after_thinking => &text[at + "</think>".len()..],
         _ => text,
     };
-    let candidate = |class| move |text: String| Candidate { text, class };
-    let boxes = boxed(text);
-    if how.boxed_only {
-        return boxes.into_iter().collect();
-    }
     let tail = tail(text);
-    let mut found = Vec::new();
-    found.extend(minerva(tail).map(candidate(Class::Minerva)));
-    found.extend(boxes);
-    found.extend(phrase(tail, "final answer", 100).map(candidate(Class::FinalAnswer)));
-    found.extend(phrase(tail, "answer", 50).map(candidate(Class::Answer)));
-    found.extend(spans(tail).pop().map(candidate(Class::Mathematics)));
-    found.extend(last_number(tail).map(candidate(Class::Number)));
-    found
+    let classes: &[Class] = if how.boxed_only { &[Class::Boxed] } else { &CLASSES };
+    classes.iter().filter_map(move |&class| {
+        let found = match class {
+            Class::Minerva => minerva(tail),
+            // Says itself whether it closes.
+            Class::Boxed | Class::OpenBox => return boxed(text),
+            Class::FinalAnswer => phrase(tail, "final answer", 100),
+            Class::Answer => phrase(tail, "answer", 50),
+            Class::Mathematics => spans(tail).pop(),
+            Class::Number => last_number(tail),
+        };
+        found.map(|text| Candidate { text, class })
+    })
 }
+
+/// In the order in which they are looked for.
+const CLASSES: [Class; 6] =
+    [Class::Minerva, Class::Boxed, Class::FinalAnswer, Class::Answer, Class::Mathematics, Class::Number];
 
 fn tail(text: &str) -> &str {
     let mut from = text.len().saturating_sub(TAIL);
@@ -172,7 +181,7 @@ fn phrase(text: &str, words: &str, reach: usize) -> Option<String> {
 /// Up to the end of the sentence: mathematics between delimiters alone, if the value begins with it.
 fn sentence(text: &str) -> String {
     let text = text.trim_start_matches(['*', ' ', '\n']);
-    if let Some((_, inside, _)) = span_at(text) {
+    if let Some((_, inside)) = span_at(text, &mut [false; 4]) {
         return inside.to_owned();
     }
     let line = text.lines().next().unwrap_or("");
@@ -186,25 +195,62 @@ fn sentence(text: &str) -> String {
 /// Delimiters of mathematics.
 const DELIMITERS: [(&str, &str); 4] = [("$$", "$$"), ("\\[", "\\]"), ("$", "$"), ("\\(", "\\)")];
 
-/// Mathematics that begins here: its length, its content, its delimiter's place in the table.
-fn span_at(text: &str) -> Option<(usize, &str, usize)> {
-    DELIMITERS.iter().enumerate().find_map(|(kind, (open, close))| {
-        let inside = text.strip_prefix(open)?;
-        let end = inside.find(close)?;
-        (end > 0).then(|| (open.len() + end + close.len(), &inside[..end], kind))
+/// Mathematics that begins here: its length and its content. A delimiter that never closes is marked as open, so that it
+/// is searched for once.
+fn span_at<'a>(text: &'a str, open_ended: &mut [bool; 4]) -> Option<(usize, &'a str)> {
+    DELIMITERS.iter().zip(open_ended).find_map(|((open, close), open_ended)| {
+        let inside = text.strip_prefix(open).filter(|_| !*open_ended)?;
+        // `\$` is a dollar, no delimiter.
+        let closes = |&(at, _): &(usize, &str)| *close != "$" || !inside[..at].ends_with('\\');
+        let Some((end, _)) = inside.match_indices(close).find(closes) else {
+            *open_ended = true;
+            return None;
+        };
+        (end > 0).then(|| (open.len() + end + close.len(), &inside[..end]))
     })
+}
+
+/// Whether words stand around the mathematics of a text that are more than separators and units.
+pub(crate) fn prose(text: &str) -> bool {
+    let mut open_ended = [false; 4];
+    let mut outside = String::new();
+    let mut at = 0;
+    while let Some(c) = text[at..].chars().next() {
+        match span_at(&text[at..], &mut open_ended).filter(|_| matches!(c, '$' | '\\')) {
+            Some((length, _)) => {
+                outside.push(' ');
+                at += length;
+            }
+            None => {
+                outside.push(c);
+                at += c.len_utf8();
+            }
+        }
+    }
+    outside.split(|c: char| !c.is_alphabetic()).map(str::to_lowercase).any(|word| {
+        word.chars().count() > 1 && !crate::words::known(&word) && crate::words::magnitude(&word).is_none()
+    })
+}
+
+/// A text without the delimiters around the whole of it, and whether it had some.
+pub(crate) fn in_mathematics(text: &str) -> (&str, bool) {
+    match span_at(text, &mut [false; 4]) {
+        Some((length, inside)) if length == text.len() => (inside, true),
+        _ => (text, false),
+    }
 }
 
 /// All mathematics between delimiters; neighbours joined by "and", "or" or a comma are one.
 fn spans(text: &str) -> Vec<String> {
     let mut found: Vec<(usize, usize, String)> = Vec::new();
+    let mut open_ended = [false; 4];
     let mut at = 0;
     while at < text.len() {
         let rest = &text[at..];
         let Some(skip) = rest.find(['$', '\\']) else { break };
         at += skip;
-        match span_at(&text[at..]) {
-            Some((length, content, _)) => {
+        match span_at(&text[at..], &mut open_ended) {
+            Some((length, content)) => {
                 let joins = found.last().is_some_and(|(_, end, _)| {
                     matches!(text[*end..at].trim(), "and" | "or" | "," | ", and" | ", or" | ";")
                 });

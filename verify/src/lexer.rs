@@ -39,6 +39,9 @@ pub(crate) enum Kind {
 /// The longest answer that is looked at, in bytes.
 pub(crate) const LONGEST: usize = 4096;
 
+/// The largest exponent of a number in scientific notation.
+const FARTHEST: i32 = 400;
+
 /// Commands that only lay out.
 const LAYOUT: [&str; 30] = [
     "left",
@@ -159,17 +162,58 @@ const GREEK: [&str; 30] = [
     "Phi",
 ];
 
+/// How what can be read in two ways is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reading {
+    /// `3,14` is three and a bit, not two numbers.
+    pub comma: bool,
+    /// `3e-4` is three ten-thousandths, not a difference.
+    pub exponent: bool,
+}
+
+/// The other way to read a text, if it has one.
+pub(crate) fn second_reading(text: &str) -> Option<Reading> {
+    let bytes = text.as_bytes();
+    let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
+    let around = |at: usize| at > 0 && digit(at - 1);
+    let mut commas = bytes.iter().enumerate().filter(|(_, b)| **b == b',').map(|(at, _)| at);
+    let comma = match (commas.next(), commas.next()) {
+        (Some(at), None) => around(at) && digit(at + 1) && !text.contains(['.', '(', '[', '{']),
+        _ => false,
+    };
+    let exponent = (0..bytes.len()).any(|at| {
+        matches!(bytes[at], b'e' | b'E')
+            && around(at)
+            && matches!(bytes.get(at + 1), Some(b'+' | b'-'))
+            && digit(at + 2)
+    });
+    (comma || exponent).then_some(Reading { comma, exponent })
+}
+
 /// Splits an answer into tokens.
-pub(crate) fn lex(text: &str) -> Result<Vec<Token>, Stop> {
+pub(crate) fn lex(text: &str, reading: Reading) -> Result<Vec<Token>, Stop> {
     if text.len() > LONGEST {
         return Err(Stop::Unparsed(format!("the answer is longer than {LONGEST} bytes")));
     }
     let chars: Vec<char> = text.chars().collect();
-    let mut lexer = Lexer { chars: &chars, at: 0, tokens: Vec::new(), spaced: false, depth: 0 };
+    let mut lexer = Lexer { chars: &chars, at: 0, tokens: Vec::new(), spaced: false, depth: 0, reading };
     while lexer.at < chars.len() {
         lexer.step()?;
     }
+    times(&mut lexer.tokens);
     Ok(lexer.tokens)
+}
+
+/// `3 x 10^5`: an x between a number and a power of ten is a sign.
+fn times(tokens: &mut [Token]) {
+    for at in 1..tokens.len().saturating_sub(2) {
+        let number = |token: &Token| matches!(&token.kind, Kind::Number { .. });
+        let ten = matches!(&tokens[at + 1].kind, Kind::Number { whole, decimals: None, .. } if whole == "10");
+        let x = matches!(&tokens[at].kind, Kind::Letter(letter) if letter == "x");
+        if x && ten && number(&tokens[at - 1]) && tokens[at + 2].kind == Kind::Symbol('^') {
+            tokens[at].kind = Kind::Symbol('*');
+        }
+    }
 }
 
 struct Lexer<'a> {
@@ -179,6 +223,7 @@ struct Lexer<'a> {
     spaced: bool,
     /// Brackets that are open: inside them a comma separates.
     depth: usize,
+    reading: Reading,
 }
 
 impl Lexer<'_> {
@@ -200,8 +245,13 @@ impl Lexer<'_> {
             // Mathematics delimiters and currency.
             '$' | '€' | '£' | '¥' | '₹' => self.at += 1,
             '\\' => self.command()?,
-            '0'..='9' => self.number(),
-            '.' if self.peek(1).is_some_and(|d| d.is_ascii_digit()) => self.number(),
+            '0'..='9' => self.number()?,
+            '.' if self.peek(1).is_some_and(|d| d.is_ascii_digit()) => self.number()?,
+            // `12{:}00` sets the colon without the space of a relation.
+            '{' if self.peek(1) == Some(':') && self.peek(2) == Some('}') => {
+                self.at += 3;
+                self.push(Kind::Symbol(':'));
+            }
             '.' if self.peek(1) == Some('.') => {
                 while self.peek(0) == Some('.') {
                     self.at += 1;
@@ -214,7 +264,7 @@ impl Lexer<'_> {
         Ok(())
     }
 
-    fn number(&mut self) {
+    fn number(&mut self) -> Result<(), Stop> {
         let mut whole = self.digits();
         // Thousands: groups of three behind a comma, a thin space or `{,}`.
         if (1..=3).contains(&whole.len()) {
@@ -223,14 +273,46 @@ impl Lexer<'_> {
                 whole.push_str(&self.digits());
             }
         }
-        let decimals = (self.peek(0) == Some('.')
-            && (self.peek(1).is_some_and(|d| d.is_ascii_digit()) || self.dot_ends()))
-        .then(|| {
-            self.at += 1;
+        let decimals = self.point().map(|length| {
+            self.at += length;
             self.digits()
         });
         let repeating = self.repeating(decimals.is_some());
-        self.push(Kind::Number { whole, decimals: decimals.filter(|d| !d.is_empty()), repeating });
+        let decimals = decimals.filter(|d| !d.is_empty());
+        let exponent = if repeating.is_none() { self.exponent()? } else { 0 };
+        let (whole, decimals) = shifted(whole, decimals, exponent);
+        self.push(Kind::Number { whole, decimals, repeating });
+        Ok(())
+    }
+
+    /// Length of the decimal point that stands here: a point, or a comma where it is read as one.
+    fn point(&self) -> Option<usize> {
+        let digit = |ahead: usize| self.peek(ahead).is_some_and(|d| d.is_ascii_digit());
+        match self.peek(0)? {
+            '.' if digit(1) || self.dot_ends() => Some(1),
+            ',' if self.reading.comma && digit(1) => Some(1),
+            // Three digits would have been thousands.
+            '{' if self.peek(1) == Some(',') && self.peek(2) == Some('}') && digit(3) => Some(3),
+            _ => None,
+        }
+    }
+
+    /// The exponent of `3e5`; with a sign only where the reading says so.
+    fn exponent(&mut self) -> Result<i32, Stop> {
+        if !matches!(self.peek(0), Some('e' | 'E')) {
+            return Ok(0);
+        }
+        let sign = self.reading.exponent.then(|| self.peek(1)).flatten().filter(|c| matches!(c, '+' | '-'));
+        let from = 1 + usize::from(sign.is_some());
+        if !self.peek(from).is_some_and(|d| d.is_ascii_digit()) {
+            return Ok(0);
+        }
+        self.at += from;
+        let digits = self.digits();
+        match digits.parse::<i32>() {
+            Ok(exponent) if exponent <= FARTHEST => Ok(if sign == Some('-') { -exponent } else { exponent }),
+            _ => Err(Stop::Unparsed(format!("the exponent {digits} is larger than {FARTHEST}"))),
+        }
     }
 
     /// `\overline{…}` behind the point, or the point with it.
@@ -471,12 +553,26 @@ impl Lexer<'_> {
     }
 }
 
+/// The digits before and behind the point once it has moved.
+fn shifted(whole: String, decimals: Option<String>, exponent: i32) -> (String, Option<String>) {
+    if exponent == 0 {
+        return (whole, decimals);
+    }
+    let behind = decimals.unwrap_or_default();
+    let point = whole.len() as i32 + exponent;
+    let mut digits = whole + &behind;
+    let zeros = |count: i32| "0".repeat(count.max(0) as usize);
+    digits = zeros(-point) + &digits + &zeros(point - digits.len() as i32);
+    let decimals = digits.split_off(point.max(0) as usize);
+    (digits, (!decimals.is_empty()).then_some(decimals))
+}
+
 /// The tokens of a text that is nothing but a number, as in `\text{13}`.
 fn numeric(text: &str) -> Result<Vec<Token>, ()> {
     if text.is_empty() || !text.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | ',' | '-')) {
         return Err(());
     }
-    lex(text).map_err(drop)
+    lex(text, Reading::default()).map_err(drop)
 }
 
 fn plain_symbol(word: &str) -> Option<char> {

@@ -13,6 +13,7 @@ mod exact;
 mod extract;
 mod fuel;
 mod lexer;
+mod mode;
 mod modular;
 mod node;
 mod numeric;
@@ -21,7 +22,9 @@ mod solutions;
 mod words;
 
 pub use extract::{Candidate, Class, Extraction, extract};
-use fuel::{Fuel, Stop};
+use fuel::Stop;
+pub use mode::Mode;
+pub use mode::octothinker::{Benchmark, Item, octothinker};
 use rayon::prelude::*;
 
 /// What is said of an answer.
@@ -65,15 +68,34 @@ pub struct Outcome {
 /// How answers are found and how much work a verdict may take.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where an answer is looked for.
+    /// By whose rules.
+    pub mode: Mode,
+    /// Where an answer is looked for; mode `octothinker` has places of its own.
     pub extraction: Extraction,
     /// Work allowed, in units of about ten nanoseconds.
     pub fuel: u64,
+    /// Whether a matrix of one row or one column is the tuple of its elements, in mode `strict`.
+    pub vectors: bool,
 }
 
 impl Default for Config {
     fn default() -> Config {
-        Config { extraction: Extraction::default(), fuel: 1_500_000 }
+        Config { mode: Mode::default(), extraction: Extraction::default(), fuel: 1_500_000, vectors: true }
+    }
+}
+
+impl Outcome {
+    fn new(verdict: Verdict, answer: &str, class: Option<Class>, why: &str) -> Outcome {
+        Outcome { verdict, answer: answer.to_owned(), class, why: why.to_owned() }
+    }
+
+    /// What is said where no verdict was reached.
+    fn stopped(stop: &Stop, which: &str, answer: &str, class: Option<Class>) -> Outcome {
+        let verdict = match stop {
+            Stop::Unparsed(_) => Verdict::Unparsed,
+            Stop::Budget => Verdict::Budget,
+        };
+        Outcome::new(verdict, answer, class, &format!("{which}{stop}"))
     }
 }
 
@@ -82,55 +104,16 @@ impl Default for Config {
 /// `gold` is parsed as a whole, with or without delimiters. A response that is nothing but an answer is compared as a whole;
 /// else its first candidate is.
 pub fn verify(gold: &str, response: &str, config: &Config) -> Outcome {
-    let fuel = Fuel::new(config.fuel);
-    let outcome = |verdict, answer: &str, class, why: String| Outcome {
-        verdict,
-        answer: answer.to_owned(),
-        class,
-        why,
-    };
-    let parsed_gold = match parser::parse(gold, &fuel) {
-        Ok(parsed) => parsed,
-        Err(stop) => return outcome(verdict(&stop), "", None, format!("the gold answer: {stop}")),
-    };
-    let whole = response.trim();
-    let candidates = if config.extraction.boxed_only || whole.contains("\\boxed") || whole.len() > 512 {
-        None
-    } else {
-        parser::parse(whole, &fuel).ok().map(|parsed| (whole.to_owned(), None, parsed))
-    };
-    let (answer, class, parsed) = match candidates {
-        Some(found) => found,
-        None => {
-            let Some(candidate) = extract(response, &config.extraction).into_iter().next() else {
-                return outcome(Verdict::Unparsed, "", None, "the response holds no answer".into());
-            };
-            match parser::parse(&candidate.text, &fuel) {
-                Ok(parsed) => (candidate.text, Some(candidate.class), parsed),
-                Err(stop) => {
-                    let why = format!("the answer: {stop}");
-                    return outcome(verdict(&stop), &candidate.text, Some(candidate.class), why);
-                }
-            }
+    match config.mode {
+        Mode::Strict => mode::strict::verify(gold, response, config),
+        Mode::MathVerify => mode::math_verify::verify(gold, response, config),
+        Mode::OctoThinker(benchmark) => {
+            octothinker(benchmark, &Item { gold: &[gold], question: "", choices: &[] }, response, config)
         }
-    };
-    match compare::same(&parsed_gold, &parsed, &fuel) {
-        Ok(true) => outcome(Verdict::Equal, &answer, class, "both sides have the same value".into()),
-        Ok(false) => {
-            outcome(Verdict::NotEqual, &answer, class, "the values differ, or their kinds do".into())
-        }
-        Err(stop) => outcome(verdict(&stop), &answer, class, stop.to_string()),
     }
 }
 
-fn verdict(stop: &Stop) -> Verdict {
-    match stop {
-        Stop::Unparsed(_) => Verdict::Unparsed,
-        Stop::Budget => Verdict::Budget,
-    }
-}
-
-/// [`verify`] over many pairs (gold, response) on all threads of the pool; outcomes in their order.
-pub fn verify_all(pairs: &[(&str, &str)], config: &Config) -> Vec<Outcome> {
-    pairs.par_iter().map(|(gold, response)| verify(gold, response, config)).collect()
+/// [`verify`] over many pairs (gold, response), each with its own rules, on all threads of the pool; outcomes in their order.
+pub fn verify_each(questions: &[(&str, &str, &Config)]) -> Vec<Outcome> {
+    questions.par_iter().map(|(gold, response, config)| verify(gold, response, config)).collect()
 }

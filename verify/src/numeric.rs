@@ -15,8 +15,8 @@ pub(crate) struct Place {
     pub range: (i64, i64),
 }
 
-/// Bits in which two sides are compared at every place, and in a second look at the first.
-const BITS: [usize; 2] = [160, 512];
+/// Bits in which two sides are compared where doubles do not tell them apart, and in a last look at the first place.
+const BITS: [usize; 2] = [160, 384];
 
 /// Where symbols are tried: positive and negative, near and far.
 const RANGES: [(i64, i64); 12] = [
@@ -34,11 +34,14 @@ const RANGES: [(i64, i64); 12] = [
     (48, 192),
 ];
 
-/// Places at which both sides must have been defined and equal.
-const ENOUGH: usize = 6;
-
-/// Places that are enough where no more could be evaluated.
+/// Places at which both sides must have been defined and equal in doubles, where there are letters.
 const FEW: usize = 3;
+
+/// Places at which many bits may be tried in vain.
+const MISSES: usize = 4;
+
+/// Places at which both sides must have been equal in many bits.
+const ENOUGH: usize = 2;
 
 /// Whether two scalars are equal wherever both are defined; `None` where too few places could be evaluated.
 pub(crate) fn same(a: &Node, b: &Node, fuel: &Fuel) -> Result<Option<bool>, Stop> {
@@ -47,22 +50,26 @@ pub(crate) fn same(a: &Node, b: &Node, fuel: &Fuel) -> Result<Option<bool>, Stop
     let imaginary = |node: &Node| node.any(&|n| *n == Node::Constant(Constant::Imaginary));
     let real = symbols && !imaginary(a) && !imaginary(b);
     let ranges = if symbols { &RANGES[..] } else { &RANGES[..1] };
-    let mut agreed: Vec<Place> = Vec::new();
+    let (mut defined, mut missed, mut agreed) = (0, 0, Vec::new());
     for (seed, &range) in ranges.iter().enumerate() {
         let place = Place { seed: seed as u64, range };
-        if apart::<f64>(a, b, place, real, 53, fuel)? == Some(true) {
+        let doubles = apart::<f64>(a, b, place, real, 53, fuel)?;
+        if doubles == Some(true) {
             return Ok(Some(false));
         }
-        match apart::<Long>(a, b, place, real, BITS[0], fuel)? {
-            Some(true) => return Ok(Some(false)),
-            Some(false) => agreed.push(place),
-            None => {}
-        }
-        if agreed.len() == ENOUGH {
-            break;
+        defined += usize::from(doubles.is_some());
+        // What doubles cannot bound, more bits may.
+        if (agreed.len() < ENOUGH || doubles.is_none() && agreed.len() < FEW) && missed < MISSES {
+            match apart::<Long>(a, b, place, real, BITS[0], fuel)? {
+                Some(true) => return Ok(Some(false)),
+                Some(false) => agreed.push(place),
+                None => missed += 1,
+            }
         }
     }
-    if agreed.len() < if symbols { FEW } else { 1 } {
+    let enough =
+        if symbols { agreed.len() >= ENOUGH && defined.max(agreed.len()) >= FEW } else { !agreed.is_empty() };
+    if !enough {
         return Ok(None);
     }
     // What differs by less than the first precision shows.

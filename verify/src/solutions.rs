@@ -1,6 +1,6 @@
 //! Sets of real numbers: intervals, unions, and the solutions of inequalities in one variable.
 
-use crate::compare::{infinite, scalars};
+use crate::compare::{Judge, infinite, scalars};
 use crate::exact::exact;
 use crate::fuel::{Fuel, Stop};
 use crate::modular::{PRIMES, Point, residue};
@@ -13,7 +13,7 @@ use std::cmp::Ordering;
 #[derive(Clone, Debug)]
 struct End {
     value: Option<Node>,
-    /// Where it lies, for sorting.
+    /// Where it lies, for sorting: rounded, so that two ways to write one number lie at one place.
     at: f64,
     open: bool,
 }
@@ -47,24 +47,26 @@ pub(crate) fn sets(gold: &Node, answer: &Node) -> bool {
 }
 
 /// Whether they are the same set; `None` where one of them is beyond this module.
-pub(crate) fn same(gold: &Node, answer: &Node, fuel: &Fuel) -> Result<Option<bool>, Stop> {
-    let (Some(a), Some(b)) = (pieces(gold, fuel)?, pieces(answer, fuel)?) else { return Ok(None) };
+pub(crate) fn same(gold: &Node, answer: &Node, judge: &Judge) -> Result<Option<bool>, Stop> {
+    let (Some(a), Some(b)) = (pieces(gold, judge.fuel)?, pieces(answer, judge.fuel)?) else {
+        return Ok(None);
+    };
     let (a, b) = (merged(a), merged(b));
     if a.len() != b.len() {
         return Ok(Some(false));
     }
     for (a, b) in a.iter().zip(&b) {
-        if !(end(&a.low, &b.low, fuel)? && end(&a.high, &b.high, fuel)?) {
+        if !(end(&a.low, &b.low, judge)? && end(&a.high, &b.high, judge)?) {
             return Ok(Some(false));
         }
     }
     Ok(Some(true))
 }
 
-fn end(a: &End, b: &End, fuel: &Fuel) -> Result<bool, Stop> {
+fn end(a: &End, b: &End, judge: &Judge) -> Result<bool, Stop> {
     match (&a.value, &b.value) {
         (None, None) => Ok(a.at == b.at),
-        (Some(x), Some(y)) => Ok(a.open == b.open && scalars(x, y, fuel)?),
+        (Some(x), Some(y)) => Ok(a.open == b.open && scalars(x, y, judge)?),
         _ => Ok(false),
     }
 }
@@ -146,7 +148,13 @@ fn limit(node: &Node, open: bool, fuel: &Fuel) -> Result<Option<End>, Stop> {
         return Ok(None);
     }
     let at = numeric::double(node, fuel)?;
-    Ok(at.map(|at| End { value: Some(node.clone()), at, open }))
+    Ok(at.map(|at| End { value: Some(node.clone()), at: rounded(at), open }))
+}
+
+/// To 34 bits behind the first.
+fn rounded(at: f64) -> f64 {
+    const DROPPED: u32 = 18;
+    f64::from_bits((at.to_bits() + (1 << (DROPPED - 1))) & !((1 << DROPPED) - 1))
 }
 
 /// Pieces in ascending order, those that meet joined, empty ones dropped.

@@ -103,6 +103,18 @@ pub(crate) fn unit(word: &str) -> Option<&'static str> {
     UNITS.iter().find(|(name, _)| *name == word).map(|(_, unit)| *unit)
 }
 
+/// The power of ten that a word names.
+pub(crate) fn magnitude(word: &str) -> Option<usize> {
+    Some(match word {
+        "hundred" => 2,
+        "thousand" => 3,
+        "million" => 6,
+        "billion" => 9,
+        "trillion" => 12,
+        _ => return None,
+    })
+}
+
 /// Whether a short run of letters is a word, not letters that are multiplied.
 pub(crate) fn known(word: &str) -> bool {
     function(word)
@@ -123,5 +135,6 @@ pub(crate) fn known(word: &str) -> bool {
                 | "odd"
                 | "all"
                 | "not"
+                | "to"
         )
 }

@@ -7,7 +7,7 @@ mod brackets;
 mod commands;
 
 use crate::fuel::{Fuel, Stop};
-use crate::lexer::{Kind, Token, lex};
+use crate::lexer::{Kind, Reading, Token, lex};
 use crate::node::{Constant, Function, Node, Relation};
 use crate::words;
 use commands::fraction;
@@ -28,9 +28,9 @@ pub(crate) struct Parsed {
 }
 
 /// Parses a whole answer.
-pub(crate) fn parse(text: &str, fuel: &Fuel) -> Result<Parsed, Stop> {
+pub(crate) fn parse(text: &str, reading: Reading, fuel: &Fuel) -> Result<Parsed, Stop> {
     fuel.spend(text.len() as u64)?;
-    let tokens = lex(text)?;
+    let tokens = lex(text, reading)?;
     if tokens.is_empty() {
         return Err(Stop::Unparsed("the answer is empty".into()));
     }
@@ -238,10 +238,19 @@ impl Parser<'_> {
 
     fn ratio(&mut self) -> Parse {
         let mut parts = vec![self.union()?];
-        while self.eat(':') {
+        while self.eat(':') || self.eat_to() {
             parts.push(self.union()?);
         }
         Ok(if parts.len() == 1 { parts.swap_remove(0) } else { Node::Ratio(parts) })
+    }
+
+    /// `7 to 32`.
+    fn eat_to(&mut self) -> bool {
+        let to = matches!(self.kind(0), Some(Kind::Word(word)) if word == "to")
+            || matches!(self.kind(0), Some(Kind::Text(text)) if plain(text) == "to");
+        let here = to && matches!(self.kind(1), Some(Kind::Number { .. }));
+        self.at += usize::from(here);
+        here
     }
 
     fn union(&mut self) -> Parse {
@@ -417,7 +426,8 @@ impl Parser<'_> {
             Kind::Number { whole, decimals, repeating } => {
                 self.at += 1;
                 let number = number(&whole, decimals.as_deref(), repeating.as_deref())?;
-                self.mixed(number)
+                let number = self.mixed(number)?;
+                Ok(self.magnitude(number))
             }
             Kind::Letter(name) => {
                 self.at += 1;
@@ -495,6 +505,23 @@ impl Parser<'_> {
             return Ok(Node::Add(vec![number, Node::Divide(Box::new(a), Box::new(b))]));
         }
         Ok(number)
+    }
+
+    /// `3 million`, `3\text{ million dollars}`.
+    fn magnitude(&mut self, number: Node) -> Node {
+        let (zeros, unit) = match self.kind(0) {
+            Some(Kind::Word(word)) => (words::magnitude(&word.to_lowercase()), None),
+            Some(Kind::Text(text)) => {
+                let text = plain(text);
+                let mut words = text.split(' ');
+                (words.next().and_then(words::magnitude), words.find_map(words::unit))
+            }
+            _ => (None, None),
+        };
+        let Some(zeros) = zeros else { return number };
+        self.at += 1;
+        self.unit = self.unit.or(unit);
+        multiply(number, Node::Number(RBig::from(UBig::from(10u8).pow(zeros))))
     }
 
     fn letter(&mut self, name: String) -> Parse {
