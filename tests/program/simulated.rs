@@ -57,7 +57,8 @@ fn what_is_decoded_scores_to_the_bit_alone_and_in_a_crowd() {
         let scored = numbers(&scored, "logprobs");
         assert_eq!(scored[scored.len() - 5..], numbers(drawn, "logprobs"), "prompt {i}");
         assert_eq!(drawn["tokens"], on_cores[i]["tokens"], "prompt {i}: no gap here is a tie");
-        let [alone] = answers(&folder, "generate", "sim", &[prompt.clone()], &greedy).try_into().unwrap();
+        let [alone] =
+            answers(&folder, "generate", "sim", std::slice::from_ref(prompt), &greedy).try_into().unwrap();
         assert_eq!(&alone, drawn, "prompt {i}");
     }
 }
