@@ -41,6 +41,17 @@ fn half_precision_and_its_remainder_move_eight_bytes_a_lane() {
 }
 
 #[test]
+fn instructions_are_those_read_off_the_listing() {
+    // `adamw_f32`: 37 before the loop, 79 a turn, six that find no rest, and the return. Sixteen warps, a turn each.
+    let whole = 16 * (37 + 79 + 6 + 1);
+    assert_eq!(counters(|device| adamw(device, 2048, DType::F32)).warp_total(), whole);
+    // Three elements more: one warp goes on with eight, and 31 for the three side by side.
+    assert_eq!(counters(|device| adamw(device, 2051, DType::F32)).warp_total(), whole + 8 + 31);
+    // `adamw_bf16`: 38, 113 a turn, six, one.
+    assert_eq!(counters(|device| adamw(device, 1024, DType::Bf16)).warp_total(), 8 * (38 + 113 + 6 + 1));
+}
+
+#[test]
 fn bytes_are_the_floor() {
     // 28 an element either way, and five scalars.
     for weight in [DType::F32, DType::Bf16] {

@@ -24,6 +24,15 @@ fn a_warp_a_row() {
 }
 
 #[test]
+fn instructions_are_those_read_off_the_listing() {
+    // `rms_norm_bf16_warp` with four eights a lane: loads of the first to the fourth, squares of each, the butterfly with
+    // rstd's store by one lane, weights and stores of each, the return.
+    let (loads, squares) = (33 + 12 + 14 + 12, 28 + 25 + 25 + 25);
+    let c = counters(|device| norm(device, 8, 1024, 1024, false));
+    assert_eq!(c.warp_total(), 8 * (loads + squares + 41 + 63 + 3 * 62 + 1));
+}
+
+#[test]
 fn a_block_a_row_with_the_residual() {
     // Two rows of 4,096: 512 eights, two a thread, eight warps a row.
     let c = counters(|device| norm(device, 2, 4096, 4096, true));

@@ -24,6 +24,14 @@ fn a_warp_takes_thirty_two_eights() {
 }
 
 #[test]
+fn instructions_are_those_read_off_the_listing() {
+    // `swiglu_backward_bf16`, nothing left out: 44 to the first load, 8 and 17 to the others, 196 of arithmetic and the
+    // near half's store, 5 for the far half's, the return. The block's other four warps have no row and leave after 18.
+    let c = counters(|device| swiglu_backward(device, 2, 512, 1024));
+    assert_eq!(c.warp_total(), 4 * (44 + 8 + 17 + 196 + 5 + 1) + 4 * (18 + 1));
+}
+
+#[test]
 fn the_end_of_a_row_costs_what_is_there() {
     // Five eights: ten pieces of gate and up, all near: lanes 0 to 7 take four sectors, 8 and 9 one.
     let c = counters(|device| swiglu_backward(device, 1, 40, 80));

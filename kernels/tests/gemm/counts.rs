@@ -46,6 +46,16 @@ fn a_block_of_128_by_128_by_128_does_what_was_worked_out_by_hand() {
     assert_eq!(warps(&c, Class::Local), 0);
 }
 
+/// `linear_residual_sm80_nt_128x128x32_s4`, everything aligned and inside: 344 up to the loop, 133 a stage, then four times
+/// eight parts of a warp's outputs, each with a jump over its ragged way. The first four times lay addresses out.
+#[test]
+fn instructions_are_those_read_off_the_listing() {
+    let c = counters(row("linear_residual_sm80_nt_128x128x32_s4"), 128, 128, 128, false);
+    let first = 38 + 21 + 22 + 20 + 218 + 36 + 39 + 32 + 8;
+    let further = 25 + 19 + 22 + 18 + 212 + 32 + 36 + 32 + 8;
+    assert_eq!(c.warp_total(), 4 * (344 + 4 * 133 + first + 3 * further + 1));
+}
+
 /// Instructions that one mma more brings, from two lengths of k.
 fn instructions_an_mma(row: &Row) -> f64 {
     let Tile { m, n, k, .. } = row.tile;
