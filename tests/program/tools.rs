@@ -1,6 +1,6 @@
 //! `convert` and `doctor`.
 
-use crate::folder::{Folder, MODEL};
+use crate::folder::{Folder, MODEL, RECIPE};
 use safetensors::{Dtype, SafeTensors};
 use std::fs;
 
@@ -34,6 +34,42 @@ fn a_converted_model_has_the_dtype_asked_for_and_scores_the_same() {
     assert_eq!(score("run/checkpoints/latest"), score(MODEL), "a checkpoint stands for its model");
     let error = folder.fail(["convert", MODEL, "--output", "half"]);
     assert!(error.contains("exists already"), "{error}");
+}
+
+#[test]
+fn a_run_from_a_converted_checkpoint_is_the_run_from_its_model() {
+    let folder = Folder::trained();
+    // f32 weights that bf16 cannot hold: the checkpoint's masters do.
+    folder.succeed(["convert", MODEL, "--output", "start", "--checkpoint", "--dtype", "bfloat16"]);
+    assert_eq!(
+        values(&folder.read("start/state/masters.safetensors")),
+        values(&folder.read(&format!("{MODEL}/model.safetensors")))
+    );
+    folder.succeed(["doctor", "start"]);
+    let recipe = RECIPE.replace("[model]", "[model]\nfrom = \"FROM\"\nweights = \"bf16\"");
+    let config = recipe.find("[model.config]").unwrap()..recipe.find("[data.").unwrap();
+    let recipe = [&recipe[..config.start], &recipe[config.end..]].concat();
+    for (name, from) in [("model", MODEL), ("checkpoint", "start")] {
+        folder.put("recipe.toml", recipe.replace("FROM", from));
+        folder.succeed(["train", "recipe.toml", "--set", &format!("run.dir={name}")]);
+    }
+    for file in ["model/model.safetensors", "state/masters.safetensors"] {
+        let [a, b] =
+            ["model", "checkpoint"].map(|run| folder.read(&format!("{run}/checkpoints/latest/{file}")));
+        assert!(a == b, "{file}");
+    }
+    // And back: the checkpoint stands for its masters.
+    folder.succeed(["convert", "start", "--output", "back", "--dtype", "float32"]);
+    assert!(
+        values(&folder.read("back/model.safetensors"))
+            == values(&folder.read(&format!("{MODEL}/model.safetensors")))
+    );
+    let error =
+        folder.fail(["train", "recipe.toml", "--set", "run.dir=no", "--set", "model.optimizer_state=load"]);
+    assert!(error.contains("there is no optimizer state beside this model"), "{error}");
+    let error = folder.fail(["convert", MODEL, "--output", "half", "--checkpoint", "--dtype", "float16"]);
+    assert!(error.contains("float32 or bfloat16, not float16"), "{error}");
+    assert!(!folder.path("half").exists());
 }
 
 #[test]

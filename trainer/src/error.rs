@@ -71,6 +71,14 @@ pub enum TrainError {
     /// The recipe of the run so far cannot be read.
     #[error(transparent)]
     Recipe(#[from] octo_recipe::RecipeErrors),
+    /// A checkpoint cannot hold weights of that type.
+    #[error(
+        "a checkpoint's weights are float32 or bfloat16, not {dtype}; give --dtype bfloat16 (its f32 masters lie beside)"
+    )]
+    CheckpointDtype {
+        /// The type asked for.
+        dtype: &'static str,
+    },
     /// A branch is to take the optimizer's state along from where there is none.
     #[error(
         "{path}: there is no optimizer state beside this model; set model.optimizer_state = \"fresh\", or give a \

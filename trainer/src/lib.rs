@@ -26,6 +26,7 @@ mod tensorboard;
 mod unigram;
 mod validation;
 
+pub use checkpoint::FirstCheckpoint;
 pub use error::TrainError;
 pub use forecast::{Disk, Forecast, TokenRate, forecast};
 pub use metrics::{StepMetrics, TIME_FIELDS, flops_per_token, mfu};

@@ -55,6 +55,9 @@ pub(crate) fn open(recipe: &Recipe, checkpoint: Option<Checkpoint>) -> Result<Na
         }
         (None, ModelStart::From(path)) if path.join("state").is_dir() => {
             let checkpoint = Checkpoint::verified(path)?;
+            if recipe.model.optimizer_state == OptimizerState::Load && !checkpoint.has_moments() {
+                return Err(TrainError::NoOptimizerState { path: path.clone() });
+            }
             let dir = ModelDir::open(&checkpoint.model())?;
             let model = checkpoint.model();
             (dir.config().clone(), Start::Branch(Box::new(dir), checkpoint), Some(model))

@@ -51,6 +51,13 @@ impl Checkpoint {
     pub fn state(&self) -> PathBuf {
         self.path.join("state")
     }
+
+    /// Whether the optimizer's moments lie there: not beside a model that was only converted.
+    pub fn has_moments(&self) -> bool {
+        ["moment1.safetensors", "moment1.safetensors.index.json"]
+            .iter()
+            .any(|name| self.state().join(name).exists())
+    }
 }
 
 /// Checkpoints of a folder, newest first.

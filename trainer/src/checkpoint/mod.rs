@@ -6,11 +6,13 @@
 //! hash of every file. A folder is whole or absent, and never changed.
 
 mod find;
+mod first;
 mod saver;
 mod sections;
 mod write;
 
 pub(crate) use find::{Checkpoint, newest, newest_whole, or_damage, put_away};
+pub use first::FirstCheckpoint;
 pub(crate) use saver::{Saver, bytes_of_state};
 pub(crate) use sections::{DataState, LogState, RunState, Sections, SourceState};
 pub(crate) use write::Content;

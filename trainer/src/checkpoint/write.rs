@@ -30,6 +30,8 @@ pub(crate) struct Content {
     pub sections: Sections,
     /// The dtype of the weights.
     pub dtype: WeightDType,
+    /// Whether there are moments: a model that no step was taken with has none.
+    pub moments: bool,
 }
 
 /// Writes a whole checkpoint to `target`, or nothing; without state only the model.
@@ -57,6 +59,7 @@ pub(super) fn write(
     if with_state {
         let masters = (content.dtype != WeightDType::F32).then_some(("masters", Section::Masters));
         let moments = [("moment1", Section::Moment1), ("moment2", Section::Moment2)];
+        let moments = moments.into_iter().filter(|_| content.moments);
         for (name, section) in masters.into_iter().chain(moments) {
             write_params(
                 &mut |name, fill| {

@@ -50,6 +50,7 @@ impl Run<'_> {
             recipe: self.recipe.to_toml(),
             sections,
             dtype: if dtype == DType::Bf16 { WeightDType::Bf16 } else { WeightDType::F32 },
+            moments: true,
         };
         if let Some(telemetry) = &mut self.telemetry {
             telemetry.saving(SystemTime::now())?;
