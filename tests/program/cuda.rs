@@ -1,6 +1,6 @@
 //! `--device cuda` through the real loader, on a driver library whose GPU is simulated.
 
-use super::folder::Folder;
+use super::folder::{Folder, RECIPE};
 use super::training::timeless;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -137,6 +137,15 @@ fn the_bundles_script_does_each_part_once() {
     assert!(code == Some(0) && out.contains("cuda: simulated A100 (sm_80)"), "{out}");
     let (code, out) = run(&["doctor", "results"]);
     assert_eq!((code, out.as_str()), (Some(0), "== doctor: done before\n"));
+    // In the place of the quick start, which takes a real GPU: a model of its kind that a simulated one trains in seconds.
+    folder.tokenizer();
+    folder.put("bundle/quickstart.toml", RECIPE.replace("tokenizer.json", "../tokenizer.json"));
+    let (code, out) = run(&["train", "bits", "--budget", "300", "results"]);
+    assert!(
+        code == Some(0) && out.contains("4 prompts decoded together score to the bit in one pass each"),
+        "{out}"
+    );
+    assert_eq!(folder.lines("results/train.jsonl").len(), 10);
     let (code, out) = run(&["selftest", "--budget", "5", "results"]);
     assert!(code == Some(0) && out.contains("no time left"), "{out}");
     assert_eq!(run(&["doctor", "results", "elsewhere"]).0, Some(2));

@@ -3,21 +3,22 @@
 #
 #   ./run.sh [first|all|PART…] [--budget SECONDS] OUT
 #
-# Parts, the most telling first: doctor (driver, device), selftest (does every kernel compute what it should?), atlas (sums
-# of tensor cores, approximations, ceilings of the card; needs nvcc), bench-8b, bench-1b (every kernel at real shapes).
-# `first` is doctor, selftest, atlas and bench-8b in under four minutes. A part is a process of its own, bounded in time; one
-# that is done is not done again by a next call with the same OUT. OUT gets at most seven files.
+# Parts, the most telling first: doctor (driver, device), selftest (does every kernel compute what it should?), train (does a
+# small model learn?), bits (does what it decodes score to the bit, alone and in a crowd?), atlas (sums of tensor cores,
+# approximations, ceilings of the card; needs nvcc), bench-8b, bench-1b (every kernel at real shapes). `first` is all but the
+# last in under four minutes. A part is a process of its own, bounded in time; one that is done is not done again by a next
+# call with the same OUT. OUT gets at most nine files.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
-all=(doctor selftest atlas bench-8b bench-1b)
+all=(doctor selftest train bits atlas bench-8b bench-1b)
 parts=() budget=3600 out=
 while [ $# -gt 0 ]; do
     case $1 in
-        first) parts+=(doctor selftest atlas bench-8b); budget=240 ;;
+        first) parts+=(doctor selftest train bits atlas bench-8b); budget=240 ;;
         all) parts+=("${all[@]}") ;;
         --budget) budget=${2:?--budget takes seconds}; shift ;;
-        doctor | selftest | atlas | bench-8b | bench-1b) parts+=("$1") ;;
+        doctor | selftest | train | bits | atlas | bench-8b | bench-1b) parts+=("$1") ;;
         -*) echo "no option $1; see the head of $0" >&2; exit 2 ;;
         *)
             if [ -n "$out" ]; then
@@ -48,6 +49,28 @@ engine() {
     bounded "$here/octo-engine" "$@"
 }
 
+# Decodes four prompts together, and scores each with its continuation in one pass: the numbers must be the same.
+bits() {
+    local model=$here/run/checkpoints/latest/model count=0 prompt line tokens logprobs scored
+    local prompts=(7 9,30,2,8 "$(seq -s, 1 50)" "$(seq -s, 100 170)")
+    local rows=$out/bits.jsonl asked=(--model "$model" --device cuda --input - --output -)
+    printf '{"tokens": [%s]}\n' "${prompts[@]}" > "$rows.prompts"
+    "$here/octo-engine" generate "${asked[@]}" --max-new-tokens 30 --ignore-eos --temperature 0 < "$rows.prompts" > "$rows" 2>> "$log"
+    while IFS= read -r prompt <&3 && IFS= read -r line <&4; do
+        tokens=$(sed 's/.*"tokens":\[\([^]]*\)\].*/\1/' <<< "$line")
+        logprobs=$(sed 's/.*"logprobs":\[\([^]]*\)\].*/\1/' <<< "$line")
+        scored=$(echo "${prompt%]\}},$tokens]}" | "$here/octo-engine" logprobs "${asked[@]}" 2>> "$log")
+        if [[ -z $logprobs || $scored != *"$logprobs]"* ]]; then
+            echo "decoded $logprobs, scored $scored" | tee -a "$log"
+            return 1
+        fi
+        count=$((count + 1))
+    done 3< "$rows.prompts" 4< "$rows"
+    rm "$rows.prompts"
+    echo "$count prompts decoded together score to the bit in one pass each" | tee -a "$log"
+    [ "$count" -eq ${#prompts[@]} ]
+}
+
 part() {
     case $1 in
         doctor)
@@ -55,6 +78,12 @@ part() {
             engine doctor
             ;;
         selftest) engine selftest --device cuda --budget $(((budget - SECONDS) / 2)) --output "$out/selftest.jsonl" ;;
+        train)
+            # The run's folder stays beside the bundle: `bits` asks its model.
+            engine train "$here/quickstart.toml" --fresh --set run.device=cuda --set "run.dir=$here/run" || return 1
+            cp "$here/run/metrics.jsonl" "$out/train.jsonl"
+            ;;
+        bits) bits ;;
         atlas)
             if ! command -v nvcc > /dev/null; then
                 echo "no nvcc here: the atlas is left out" | tee -a "$log"
