@@ -4,11 +4,10 @@ use super::write::write;
 use super::{Content, DataState, RunState, Sections};
 use crate::TrainError;
 use octo_durable::Disk;
-use octo_model::hf::Companions;
-use octo_model::{ModelConfig, Param, ParamTable, Section, WeightDType};
+use octo_model::hf::{Companions, Values};
+use octo_model::{ModelConfig, ParamTable, Section, WeightDType};
 use octo_ops::{NUMERICS_VERSION, master};
 use std::collections::BTreeMap;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -29,11 +28,7 @@ impl FirstCheckpoint {
     ///
     /// # Errors
     /// [`TrainError::CheckpointDtype`]; what reading and writing say.
-    pub fn write(
-        self,
-        target: &Path,
-        values: &mut dyn FnMut(Param, u64, &mut [f32]) -> io::Result<()>,
-    ) -> Result<(), TrainError> {
+    pub fn write(self, target: &Path, values: &mut Values<'_>) -> Result<(), TrainError> {
         let weights = match self.dtype {
             WeightDType::F32 => "f32",
             WeightDType::Bf16 => "bf16",
