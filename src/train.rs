@@ -4,7 +4,7 @@ use crate::io::say;
 use crate::terminal::Terminal;
 use crate::{Interrupted, StoppedByGuard};
 use anyhow::{Context, Result, anyhow};
-use octo_durable::{FullFs, KillingFs};
+use octo_durable::KillingFs;
 use octo_recipe::{Options, Recipe, ThisMachine};
 use octo_trainer::{Outcome, Plant, Stop, TrainError, TrainOptions, forecast, train};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
@@ -82,7 +82,6 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 /// Faults that tests plant (docs/testing.md): `OCTO_KILL_AT=N` kills the process before its disk operation N,
-/// `OCTO_FULL_AT=N` leaves the disk no room from operation N on,
 /// `OCTO_PLANT_NAN=S` makes the gradient of step S NaN, `OCTO_PLANT_NAN=forward:S` its forward pass.
 fn planted_faults() -> Result<TrainOptions> {
     let mut options = TrainOptions::default();
@@ -96,10 +95,6 @@ fn planted_faults() -> Result<TrainOptions> {
     if let Ok(at) = std::env::var("OCTO_KILL_AT") {
         let at = at.parse().with_context(|| format!("OCTO_KILL_AT={at}"))?;
         options.fs = Box::leak(Box::new(KillingFs::new(at)));
-    }
-    if let Ok(at) = std::env::var("OCTO_FULL_AT") {
-        let at = at.parse().with_context(|| format!("OCTO_FULL_AT={at}"))?;
-        options.fs = Box::leak(Box::new(FullFs::new(at)));
     }
     Ok(options)
 }

@@ -77,7 +77,6 @@ impl Folder {
         for variable in [
             "OCTO_LOG",
             "OCTO_KILL_AT",
-            "OCTO_FULL_AT",
             "OCTO_PLANT_NAN",
             "COLUMNS",
             "CUDA_VISIBLE_DEVICES",

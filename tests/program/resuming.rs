@@ -76,51 +76,6 @@ fn killed_before_any_operation_on_the_disk_a_run_ends_with_the_same_bits() {
 }
 
 #[test]
-fn a_disk_that_runs_full_is_a_clear_error_and_nothing_is_lost() {
-    let folder = folder();
-    let mut at = 0;
-    loop {
-        let dir = format!("full-{at}");
-        let set = format!("run.dir={dir}");
-        let args = || TRAIN.into_iter().chain(["--set", &set]);
-        let outcome = folder.outcome(folder.start(args(), ("OCTO_FULL_AT", &at.to_string())));
-        if outcome.code == 0 {
-            assert!(at > 100, "a run of three checkpoints needs room more than {at} times");
-            break;
-        }
-        assert_eq!(outcome.code, 1, "at {at}: {}", outcome.stderr);
-        let error = outcome.stderr.lines().last().unwrap_or_default();
-        assert!(error.contains(&dir) && error.contains("No space left on device"), "at {at}: {error}");
-        folder.succeed(args());
-        assert_same(&folder, &dir);
-        fs::remove_dir_all(folder.path(&dir)).unwrap();
-        at += if at < 12 { 1 } else { 11 };
-    }
-}
-
-#[test]
-fn a_folder_that_cannot_be_written_and_a_source_that_is_gone_are_clear_errors() {
-    let folder = folder();
-    // Nobody may make a folder there.
-    let error = folder.fail(TRAIN.into_iter().chain(["--set", "run.dir=/proc/octo-engine"]));
-    assert!(error.contains("/proc/octo-engine") && error.lines().count() == 1, "{error}");
-    let row = "{\"text\": \"Ann has 3 apples and gives 2 of them to Tom. How many are left? 1\"}\n";
-    folder.put("rows.jsonl", row.repeat(200));
-    let recipe = String::from_utf8(folder.read("recipe.toml")).unwrap();
-    let generated = "generated = { kind = \"word-problems\", rows = 60, seed = 1 }\ntext = \"{{ question }} {{ answer }}\"";
-    folder.put("recipe.toml", recipe.replace(generated, "path = \"rows.jsonl\"\ntext = \"{{ text }}\""));
-    folder.outcome(folder.start(TRAIN, ("OCTO_KILL_AT", "150")));
-    let before = checkpoints(&folder, "run");
-    let rows = folder.read("rows.jsonl");
-    fs::remove_file(folder.path("rows.jsonl")).unwrap();
-    let error = folder.fail(TRAIN);
-    assert!(error.contains("rows.jsonl, which does not exist"), "{error}");
-    assert_eq!(checkpoints(&folder, "run"), before, "nothing was touched");
-    folder.put("rows.jsonl", rows);
-    folder.succeed(TRAIN);
-}
-
-#[test]
 fn asked_to_stop_a_run_saves_at_once_and_goes_on_with_the_same_bits() {
     let folder = folder();
     long(&folder);

@@ -11,15 +11,14 @@
 //! renames in it last.
 //!
 //! Read first: `fs.rs`, the few operations everything else is made of, then `file.rs`. Tests swap [`Disk`] for
-//! [`FaultyFs`], which fails or cuts every one of those operations in turn, for [`KillingFs`], on which the process dies,
-//! or for [`FullFs`], which runs full.
+//! [`FaultyFs`], which fails or cuts every one of those operations in turn, or for [`KillingFs`], on which the process
+//! dies.
 
 mod dir;
 mod error;
 mod faulty;
 mod file;
 mod fs;
-mod full;
 mod killing;
 mod lock;
 mod log;
@@ -31,7 +30,6 @@ pub use error::{Damage, DamageKind, DurableError};
 pub use faulty::{Fault, FaultyFs};
 pub use file::{move_folder, remove_folder, remove_leftovers, replace_link, write_bytes, write_file};
 pub use fs::{Disk, Fs, FsFile};
-pub use full::FullFs;
 pub use killing::KillingFs;
 pub use lock::{Holder, RunLock};
 pub use log::AppendLog;
