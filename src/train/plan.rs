@@ -95,7 +95,9 @@ fn disk(disk: &Disk) -> String {
 }
 
 fn time(recipe: &Recipe, forecast: &Forecast) -> String {
-    let Some(rate) = forecast.rate else { return "time     not known: there is no such device here".into() };
+    let Some(rate) = forecast.rate else {
+        return "time     not known: nothing here tells how fast that device is".into();
+    };
     let left = forecast.plan.tokens.saturating_sub(recipe.consumed_tokens(forecast.done));
     let seconds = (left as f64 / rate.tokens_per_sec).clamp(0.0, 1e15);
     let how = match rate.measured {

@@ -99,7 +99,9 @@ fn a_model_trains_and_generates_through_the_driver_library_as_on_the_simulated_g
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
-    // `auto` finds the library's GPU.
+    // `auto` finds the library's GPU, and what a run would come to is told for that.
+    let plan = run(&["train", "recipe.toml", "--set", "run.device=auto", "--dry-run"]);
+    assert!(plan.contains(" parameters in bf16\n") && plan.contains("device   cuda: simulated"), "{plan}");
     for (dir, device) in [("cuda", "auto"), ("sim", "sim")] {
         let (dir, device) = (format!("run.dir={dir}"), format!("run.device={device}"));
         run(&["train", "recipe.toml", "--set", &dir, "--set", &device, "--set", "stages.0.steps=3"]);

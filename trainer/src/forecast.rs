@@ -12,7 +12,7 @@ use crate::{Observer, TrainError, TrainOptions, flops_per_token};
 use octo_durable::free_bytes;
 use octo_model::{ModelConfig, Snapshot};
 use octo_ops::{LinearResidual, Precision};
-use octo_queue::{Queue, QueueError, record};
+use octo_queue::{OpenError, Queue, QueueError, record};
 use octo_recipe::{Checkpoints, Plan, Recipe, plan};
 use serde::Deserialize;
 use std::path::Path;
@@ -109,13 +109,19 @@ pub fn forecast(
     for validation in &recipe.validation {
         HeldOut::prepare(validation, recipe, &named.tokenizer, vocab, observer)?;
     }
-    let (queue, _) = record(setup::device(recipe).precision());
+    let opened = octo_queue::open(setup::device(recipe), recipe.run.threads.map(|n| n as usize));
+    // `auto` is known only once it is opened.
+    let precision = match &opened {
+        Ok(queue) => queue.describe().precision,
+        Err(_) => setup::device(recipe).precision(),
+    };
+    let (queue, _) = record(precision);
     let ready = setup::allocate(recipe, &named, queue)?;
     let done = match &named.start {
         Start::Resume(_, checkpoint) => checkpoint.run.step,
         _ => 0,
     };
-    let (device, rate) = device_and_rate(recipe, &named, holds_a_run);
+    let (device, rate) = device_and_rate(recipe, &named, holds_a_run, opened);
     Ok(Forecast {
         plan: plan(recipe, |name| stream.tokens(name)),
         done,
@@ -181,10 +187,14 @@ fn least_common_multiple(a: u64, b: u64) -> u64 {
 
 /// The device in its own words, and how fast the run will go: as fast as it went, or as products of its matrices
 /// let expect.
-fn device_and_rate(recipe: &Recipe, named: &Named, holds_a_run: bool) -> (String, Option<TokenRate>) {
+fn device_and_rate(
+    recipe: &Recipe,
+    named: &Named,
+    holds_a_run: bool,
+    opened: Result<Queue, OpenError>,
+) -> (String, Option<TokenRate>) {
     let measured = holds_a_run.then(|| measured(&recipe.run.dir.join("metrics.jsonl"))).flatten();
     let measured = measured.map(|tokens_per_sec| TokenRate { tokens_per_sec, measured: true });
-    let opened = octo_queue::open(setup::device(recipe), recipe.run.threads.map(|n| n as usize));
     let mut queue = match opened {
         Ok(queue) => queue,
         Err(error) => return (error.to_string(), measured),

@@ -38,7 +38,7 @@ impl Device {
     }
 
     /// The same with a workspace.
-    #[allow(dead_code)]
+    #[allow(dead_code, reason = "not every test needs one")]
     pub fn and_workspace(mut self) -> Device {
         self.workspace = self.gpu.allocate("workspace", WORKSPACE_BYTES).unwrap();
         self

@@ -179,7 +179,7 @@ impl BlockCheck {
             Clash::Race { first, missing } => Hazard::Race { space, address, bytes, first, second, missing },
             Clash::Pending { slot } => {
                 let lane = slot & 31;
-                // A copy not found is the one being issued: two of its lanes write the same bytes.
+                // A pending slot is of a copy in flight; were that not found, its lane would be all that is known.
                 let copy =
                     self.copies.find((slot & !PENDING) >> 5).map_or(
                         Party { thread: second.thread / 32 * 32 + lane, ..second },

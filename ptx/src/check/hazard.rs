@@ -90,7 +90,7 @@ impl fmt::Display for Missing {
             Missing::Barrier => f.write_str("no barrier between them"),
             Missing::WarpBarrier => f.write_str("no bar.warp.sync (__syncwarp) between two lanes of a warp"),
             Missing::OneWriter => {
-                f.write_str("lanes of one instruction write different values; let one lane write")
+                f.write_str("lanes of one instruction write different values, or copy, to the same bytes; let one lane write")
             }
             Missing::BlockOrder => f.write_str(
                 "nothing orders the two blocks; a release (fence, then atomic) and an acquire (atomic, then \

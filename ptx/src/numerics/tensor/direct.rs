@@ -31,13 +31,12 @@ pub(super) fn products(
     #[allow(unsafe_code, reason = "the only way to call code compiled for more than the baseline")]
     unsafe {
         match (format == BF16, group, b.len()) {
-            (true, 8, 1) => run::<true, 8, 1>(fractional, a, b, c, d),
-            (true, 8, _) => run::<true, 8, 2>(fractional, a, b, c, d),
+            // One register of B is k = 8: one group, however many terms a group may have.
             (true, _, 1) => run::<true, 8, 1>(fractional, a, b, c, d),
+            (true, 8, _) => run::<true, 8, 2>(fractional, a, b, c, d),
             (true, _, _) => run::<true, 16, 1>(fractional, a, b, c, d),
-            (false, 8, 1) => run::<false, 8, 1>(fractional, a, b, c, d),
-            (false, 8, _) => run::<false, 8, 2>(fractional, a, b, c, d),
             (false, _, 1) => run::<false, 8, 1>(fractional, a, b, c, d),
+            (false, 8, _) => run::<false, 8, 2>(fractional, a, b, c, d),
             (false, _, _) => run::<false, 16, 1>(fractional, a, b, c, d),
         }
     }
