@@ -166,7 +166,8 @@ fn a_norm_of_a_sum_is_the_norm_of_the_rounded_sum() {
         device.run(rms_norm(&fused, &device));
         let (x_bits, residual_bits) = (device.values(&x), device.values(&residual));
         let pairs = x_bits.iter().zip(&residual_bits);
-        let added: Vec<f32> = pairs.map(|(x, residual)| half::bf16::from_f32(x + residual).to_f32()).collect();
+        let added: Vec<f32> =
+            pairs.map(|(x, residual)| half::bf16::from_f32(x + residual).to_f32()).collect();
         assert_eq!(device.values(&sum), added, "{hidden}");
         let (x, y, rstd) = (sum, y_alone, rstd_alone);
         device.run(rms_norm(&RmsNorm { x, residual: None, weight, y, sum: None, rstd, eps: 1e-5 }, &device));
