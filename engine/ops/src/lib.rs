@@ -11,6 +11,7 @@ mod blocks;
 mod case;
 mod dtype;
 mod error;
+mod grid;
 mod host;
 pub mod master;
 
@@ -26,6 +27,7 @@ pub use blocks::{StepBlock, StepResult};
 pub use case::{Case, CaseBuilder, Tensor};
 pub use dtype::DType;
 pub use error::{ANY, OpError};
+pub use grid::{GridCase, grid};
 pub use host::HostMemory;
 pub use ops::INTERLEAVE;
 pub use real::{Cut, Real};

@@ -1,8 +1,8 @@
 //! One file an op: its checks, its reference, its cost, its cases.
 
 mod adamw;
-mod attention;
-mod attention_backward;
+pub(crate) mod attention;
+pub(crate) mod attention_backward;
 mod bias_backward;
 mod embed;
 mod embed_backward;
