@@ -30,7 +30,7 @@ pub use error::{ANY, OpError};
 pub use host::HostMemory;
 pub use ops::INTERLEAVE;
 pub use real::{Cut, Real};
-pub use sampling::SamplingRow;
+pub use sampling::{SamplingRow, cumulative_weights};
 pub(crate) use table::matrix;
 pub use table::*;
 pub use view::{BufferId, View};

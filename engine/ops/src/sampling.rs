@@ -58,25 +58,15 @@ impl SamplingRow {
         }
     }
 
-    /// Draws from what [`SamplingRow::keep`] has left: the first token, in vocabulary order, whose cumulative weight
-    /// exceeds this row's uniform number of the total.
-    pub fn pick(&self, kept: &[f32]) -> u32 {
-        let max = largest(kept);
-        let weight = |x: f32| if x > f32::NEG_INFINITY { f64::from(x - max).exp() } else { 0.0 };
-        let total: f64 = kept.iter().map(|&x| weight(x)).sum();
+    /// Draws by the sums of [`cumulative_weights`]: the first token, in vocabulary order, whose sum exceeds this row's
+    /// uniform number of the total.
+    pub fn pick(&self, sums: &[f64]) -> u32 {
+        let total = sums.last().copied().unwrap_or(0.0);
         let target = self.uniform() * total;
-        let (mut token, mut sum) = (0, 0.0);
-        for (i, &x) in kept.iter().enumerate() {
-            let w = weight(x);
-            if w > 0.0 {
-                // Rounding may leave the target beyond the last sum: then the last kept token is it.
-                (token, sum) = (i, sum + w);
-                if sum > target {
-                    break;
-                }
-            }
-        }
-        token as u32
+        let token = sums.partition_point(|&sum| sum <= target);
+        // Rounding may leave the target at the total itself: then the last token of any weight is it.
+        let last = || sums.partition_point(|&sum| sum < total);
+        (if token < sums.len() { token } else { last() }) as u32
     }
 
     /// The smallest scaled logit that survives the cuts.
@@ -110,6 +100,20 @@ impl SamplingRow {
     fn min_p_threshold(&self, max: f32) -> f32 {
         if self.min_p > 0.0 { max + self.min_p.ln() } else { f32::NEG_INFINITY }
     }
+}
+
+/// For each token of what [`SamplingRow::keep`] has left, the weight of all up to it: e^(x − max), added in ascending
+/// order in f64. Overwrites `sums`.
+pub fn cumulative_weights(kept: &[f32], sums: &mut Vec<f64>) {
+    let max = largest(kept);
+    let mut sum = 0.0;
+    sums.clear();
+    sums.extend(kept.iter().map(|&x| {
+        if x > f32::NEG_INFINITY {
+            sum += f64::from(x - max).exp();
+        }
+        sum
+    }));
 }
 
 fn largest(row: &[f32]) -> f32 {
@@ -150,12 +154,18 @@ mod tests {
         kept
     }
 
+    fn sums(kept: &[f32]) -> Vec<f64> {
+        let mut sums = Vec::new();
+        cumulative_weights(kept, &mut sums);
+        sums
+    }
+
     /// Which tokens come up in many draws, and how often.
     fn counts(sampling: SamplingRow, logits: &[f32]) -> Vec<u32> {
         let mut counts = vec![0; logits.len()];
-        let kept = kept(sampling, logits);
+        let sums = sums(&kept(sampling, logits));
         for position in 0..20_000 {
-            counts[SamplingRow { position, ..sampling }.pick(&kept) as usize] += 1;
+            counts[SamplingRow { position, ..sampling }.pick(&sums) as usize] += 1;
         }
         counts
     }
@@ -180,7 +190,7 @@ mod tests {
         let greedy = SamplingRow { temperature: 0.0, ..row(3) };
         let none = f32::NEG_INFINITY;
         let kept = kept(greedy, &[0.0, 2.0, 2.0]);
-        assert_eq!((greedy.pick(&kept), kept), (1, vec![none, 0.0, none]));
+        assert_eq!((greedy.pick(&sums(&kept)), kept), (1, vec![none, 0.0, none]));
     }
 
     #[test]
@@ -199,8 +209,23 @@ mod tests {
     }
 
     #[test]
+    fn tokens_without_weight_are_never_drawn() {
+        let none = f32::NEG_INFINITY;
+        let sums = sums(&[none, 0.0, none, none, 0.0, none]);
+        let drawn = |at| SamplingRow { position: at, ..row(0) }.pick(&sums);
+        assert!((0..100).map(drawn).all(|token| token == 1 || token == 4));
+        // As when the target is rounded up to the total.
+        assert_eq!(
+            row(0).pick(&[0.0, f64::MIN_POSITIVE * f64::EPSILON, f64::MIN_POSITIVE * f64::EPSILON]),
+            1
+        );
+        assert_eq!(row(0).pick(&[f64::NAN; 3]), 0);
+        assert_eq!(row(0).pick(&[]), 0);
+    }
+
+    #[test]
     fn samples_of_one_request_differ() {
-        let p = logits(&[0.25; 4]);
+        let p = sums(&logits(&[0.25; 4]));
         let draw =
             |sample| -> Vec<u32> { (0..20).map(|at| SamplingRow { sample, ..row(at) }.pick(&p)).collect() };
         assert_ne!(draw(0), draw(1));

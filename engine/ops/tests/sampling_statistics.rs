@@ -1,11 +1,11 @@
 //! Drawn tokens against the exact distribution: chi-square a filter, and nothing outside of what the filter keeps.
 //!
 //! The oracle sorts and adds in f64 by the definitions of the cuts; it shares no code with `sampling.rs`. Seeds are
-//! fixed, so a result is the same on every run. The small form runs with the other tests; `cargo xtask long sampler`
-//! runs the large one and keeps its lines.
+//! fixed, so a result is the same on every run; `cargo test -p octo-ops --test sampling_statistics -- --nocapture` shows a line
+//! a filter.
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used)]
 
-use octo_ops::{SamplingRow, philox};
+use octo_ops::{SamplingRow, cumulative_weights, philox};
 use std::thread;
 
 struct Filter {
@@ -76,11 +76,14 @@ fn logits(vocab: u32) -> Vec<f32> {
 
 /// How often each token is drawn at positions 0 to `draws`.
 fn counts(row: SamplingRow, kept: &[f32], draws: u32) -> Vec<u32> {
+    let mut sums = Vec::new();
+    cumulative_weights(kept, &mut sums);
+    let sums = &sums;
     let threads = thread::available_parallelism().map_or(1, usize::from) as u32;
     let part = |thread: u32| {
         let mut counts = vec![0u32; kept.len()];
         for position in (thread..draws).step_by(threads as usize) {
-            counts[SamplingRow { position, ..row }.pick(kept) as usize] += 1;
+            counts[SamplingRow { position, ..row }.pick(sums) as usize] += 1;
         }
         counts
     };
@@ -142,9 +145,18 @@ fn draws_follow_the_exact_distribution(vocab: u32, draws: u32) {
 }
 
 #[test]
-fn draws_follow_the_exact_distribution_small() {
-    draws_follow_the_exact_distribution(111, 40_000);
-    draws_follow_the_exact_distribution(32_000, 800);
+fn a_million_draws_of_111_tokens_follow_the_exact_distribution() {
+    draws_follow_the_exact_distribution(111, 1_000_000);
+}
+
+#[test]
+fn a_million_draws_of_32_000_tokens_follow_the_exact_distribution() {
+    draws_follow_the_exact_distribution(32_000, 1_000_000);
+}
+
+#[test]
+fn a_hundred_thousand_draws_of_128_256_tokens_follow_the_exact_distribution() {
+    draws_follow_the_exact_distribution(128_256, 100_000);
 }
 
 #[test]
@@ -155,12 +167,4 @@ fn a_wrong_distribution_is_told_from_the_right_one() {
     SamplingRow { temperature: 1.02, ..NONE.row() }.keep(&logits, &mut kept);
     let counts = counts(NONE.row(), &kept, 100_000);
     assert!(chi_square(&counts, &exact, 100_000).2 > 5.0);
-}
-
-#[test]
-#[ignore = "a quarter of an hour: `cargo xtask long sampler`"]
-fn draws_follow_the_exact_distribution_large() {
-    draws_follow_the_exact_distribution(111, 1_000_000);
-    draws_follow_the_exact_distribution(32_000, 1_000_000);
-    draws_follow_the_exact_distribution(128_256, 100_000);
 }

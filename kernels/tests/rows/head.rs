@@ -8,7 +8,7 @@ use octo_kernels::head_loss::head_loss;
 use octo_kernels::head_sample::head_sample;
 use octo_kernels::tuning::{Capability, Tuning};
 use octo_kernels::{Launch, LaunchError};
-use octo_ops::{DType, HeadLogprob, HeadLoss, HeadSample, SamplingRow, View};
+use octo_ops::{DType, HeadLogprob, HeadLoss, HeadSample, SamplingRow, View, cumulative_weights};
 
 const HIDDEN: u32 = 64;
 
@@ -118,9 +118,10 @@ fn tokens_are_those_that_the_host_draws_from_the_same_logits() {
         let policies = policies(rows);
         let (tokens, _, sampled) = samples(&policies, vocab);
         for (r, logits) in logits(rows, vocab).iter().enumerate() {
-            let mut kept = Vec::new();
+            let (mut kept, mut sums) = (Vec::new(), Vec::new());
             policies[r].keep(logits, &mut kept);
-            let token = policies[r].pick(&kept);
+            cumulative_weights(&kept, &mut sums);
+            let token = policies[r].pick(&sums);
             assert_eq!(tokens[r], token, "{:?}", policies[r]);
             let total: f64 = kept.iter().map(|&x| f64::from(x - kept[token as usize]).exp()).sum();
             let logprob = -total.ln();

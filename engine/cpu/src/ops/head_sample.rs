@@ -1,6 +1,6 @@
 use super::head::{SumExp, chunk_rows, logits};
 use crate::memory::Memory;
-use octo_ops::{BackendError, HeadSample, SamplingRow, support};
+use octo_ops::{BackendError, HeadSample, SamplingRow, cumulative_weights, support};
 use rayon::prelude::*;
 
 pub(super) fn run(op: &HeadSample, memory: &Memory) -> Result<(), BackendError> {
@@ -27,10 +27,11 @@ pub(super) fn run(op: &HeadSample, memory: &Memory) -> Result<(), BackendError> 
         };
         let outputs = tokens.par_iter_mut().zip(raw).zip(sampled).zip(sets);
         outputs.zip(sampling).zip(scratch.par_chunks(vocab)).for_each_init(
-            Vec::new,
-            |kept, (((((token, raw), sampled), set), policy), row)| {
+            || (Vec::new(), Vec::new()),
+            |(kept, sums), (((((token, raw), sampled), set), policy), row)| {
                 policy.keep(row, kept);
-                *token = policy.pick(kept);
+                cumulative_weights(kept, sums);
+                *token = policy.pick(sums);
                 *raw = row[*token as usize] - SumExp::of(row).ln();
                 *sampled = kept[*token as usize] - SumExp::of(kept).ln();
                 support::of_finite(kept, set);

@@ -29,12 +29,13 @@ impl Spec for HeadSample {
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let vocab = self.weight.rows();
         let rows = logits.chunks_exact(vocab).zip(words.chunks_exact(SamplingRow::WORDS as usize));
-        let mut kept = Vec::new();
+        let (mut kept, mut sums) = (Vec::new(), Vec::new());
         for (logits, words) in rows {
             let single: Vec<f32> = logits.iter().map(|x| x.to_f64() as f32).collect();
             let row: SamplingRow = bytemuck::pod_read_unaligned(bytemuck::cast_slice(words));
             row.keep(&single, &mut kept);
-            let token = row.pick(&kept);
+            cumulative_weights(&kept, &mut sums);
+            let token = row.pick(&sums);
             let mut set = vec![0; support::words(vocab as u32) as usize];
             support::of_finite(&kept, &mut set);
             let left = match row.temperature > 0.0 {
