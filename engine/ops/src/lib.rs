@@ -19,6 +19,7 @@ mod ops;
 pub mod philox;
 mod real;
 mod sampling;
+pub mod support;
 mod table;
 mod view;
 
@@ -31,7 +32,7 @@ pub use grid::{GridCase, grid};
 pub use host::HostMemory;
 pub use ops::INTERLEAVE;
 pub use real::{Cut, Real};
-pub use sampling::SamplingRow;
+pub use sampling::{SamplingRow, cumulative_weights};
 pub(crate) use table::matrix;
 pub use table::*;
 pub use view::{BufferId, View};
