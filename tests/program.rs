@@ -7,6 +7,8 @@ mod architecture;
 mod bad_data;
 #[path = "program/bad_model.rs"]
 mod bad_model;
+#[path = "program/bench.rs"]
+mod bench;
 #[path = "program/command_line.rs"]
 mod command_line;
 #[path = "program/cuda.rs"]

@@ -26,6 +26,7 @@ pub mod head_policy_backward;
 pub mod head_sample;
 mod launch;
 pub mod loss_sum;
+pub mod predict;
 pub mod qkv_rope;
 pub mod random_fill;
 pub mod rms_norm;

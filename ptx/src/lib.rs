@@ -13,6 +13,7 @@ mod module;
 pub mod numerics;
 mod parse;
 mod print;
+mod resources;
 pub mod shipped;
 pub mod sim;
 
@@ -20,3 +21,4 @@ pub use isa::*;
 pub use module::*;
 pub use parse::*;
 pub use print::Listing;
+pub use resources::{Resources, resources};

@@ -1,6 +1,7 @@
 //! `cargo xtask gpu-bundle`: a folder that runs on any x86-64 machine with an NVIDIA driver.
 //!
-//! The program, `run.sh`, the quick start's recipe, and the source of the atlas; no build on that machine but the atlas, where it has nvcc.
+//! The program, `run.sh`, the quick start's recipe, the source of the atlas and PyTorch's side; no build on that
+//! machine but the atlas, where it has nvcc.
 
 use anyhow::{Context, bail};
 use octo_durable::{Disk, write_bytes};
@@ -36,6 +37,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         (target.join("release/octo-engine"), "octo-engine", 0o755),
         (root.join("xtask/src/bundle/run.sh"), "run.sh", 0o755),
         (root.join("benches/gpu/atlas.cu"), "atlas.cu", 0o644),
+        (root.join("benches/peers/gpu.py"), "peers.py", 0o644),
         (root.join("recipes/quickstart.toml"), "quickstart.toml", 0o644),
         (root.join("recipes/quickstart-tokenizer.json"), "quickstart-tokenizer.json", 0o644),
     ] {

@@ -82,15 +82,28 @@ const GPU_VARIABLES: [(&str, &[&str]); 4] = [
 
 /// Opens a device. `threads` bounds the CPU's threads; results do not depend on it.
 pub fn open(kind: DeviceKind, threads: Option<usize>) -> Result<Queue, OpenError> {
+    open_with(kind, threads, &[])
+}
+
+/// As [`open`], with kernels that serve every shape of an op from now on: pairs of an op's name and an entry of the
+/// tuning table. Cores have no such kernels.
+pub fn open_with(
+    kind: DeviceKind,
+    threads: Option<usize>,
+    kernels: &[(&str, &str)],
+) -> Result<Queue, OpenError> {
     let cores = || match CpuBackend::new(threads) {
         Ok(backend) => Ok(Box::new(backend) as Box<dyn Backend>),
         Err(reason) => Err(OpenError::Threads { threads: threads.unwrap_or(0), reason }),
     };
-    let gpu = || on_driver("cuda", Box::new(CudaDriver::open(0).map_err(|error| refused("cuda", &error))?));
+    let gpu = || {
+        let driver = CudaDriver::open(0).map_err(|error| refused("cuda", &error))?;
+        on_driver("cuda", Box::new(driver), kernels)
+    };
     let backend = match kind {
         DeviceKind::Cpu => cores()?,
         DeviceKind::Cuda => gpu()?,
-        DeviceKind::Sim => on_driver("sim", Box::new(SimDriver::new(SimConfig::new(threads))))?,
+        DeviceKind::Sim => on_driver("sim", Box::new(SimDriver::new(SimConfig::new(threads))), kernels)?,
         DeviceKind::Auto => match gpu() {
             Ok(backend) => backend,
             Err(error) => {
@@ -102,8 +115,15 @@ pub fn open(kind: DeviceKind, threads: Option<usize>) -> Result<Queue, OpenError
     Ok(Queue::new(backend))
 }
 
-fn on_driver(device: &'static str, driver: Box<dyn Driver>) -> Result<Box<dyn Backend>, OpenError> {
-    let backend = CudaBackend::new(device, driver).map_err(|error| refused(device, &error))?;
+fn on_driver(
+    device: &'static str,
+    driver: Box<dyn Driver>,
+    kernels: &[(&str, &str)],
+) -> Result<Box<dyn Backend>, OpenError> {
+    let mut backend = CudaBackend::new(device, driver).map_err(|error| refused(device, &error))?;
+    for (op, entry) in kernels {
+        backend.fix(op, entry).map_err(|error| refused(device, &error))?;
+    }
     Ok(Box::new(backend))
 }
 

@@ -11,6 +11,6 @@ mod device;
 mod queue;
 mod record;
 
-pub use device::{DeviceKind, OpenError, open};
+pub use device::{DeviceKind, OpenError, open, open_with};
 pub use queue::{Queue, QueueError};
 pub use record::{Event, Recording, record};

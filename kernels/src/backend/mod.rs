@@ -12,13 +12,14 @@ mod copies;
 mod ops;
 
 use crate::driver::{Driver, DriverError, Event, Function, GraphExec, Module, Stream};
-use crate::tuning::{Capability, Tuning};
+use crate::tuning::{Capability, Tuning, TuningError};
 use crate::{Addresses, Launch, WORKSPACE_BYTES};
 use copies::{Readback, Staging};
 use octo_ops::{
     Access, Backend, BackendError, BufferId, DeviceInfo, Op, Precision, Program, SLOTS, Slot, View,
 };
 use octo_ptx::shipped::{SM_80, Shipped};
+pub(crate) use ops::launches;
 use std::collections::BTreeMap;
 
 /// Ops on CUDA kernels.
@@ -97,6 +98,14 @@ impl CudaBackend {
         })
     }
 
+    /// From now on every shape of `op` runs on the row of the tuning table with this entry.
+    ///
+    /// # Errors
+    /// As [`Tuning::fix`].
+    pub fn fix(&mut self, op: &str, entry: &str) -> Result<(), TuningError> {
+        self.tuning.fix(op, entry)
+    }
+
     /// The launches of an op, or why there are none.
     fn launches(&self, op: &Op) -> Result<Vec<Launch>, BackendError> {
         ops::launches(op, &self.buffers, &self.tuning).map_err(|what| BackendError::Unsupported {
@@ -141,7 +150,7 @@ fn streams(driver: &mut dyn Driver) -> Result<(Stream, Stream), DriverError> {
 }
 
 /// The shipped module that holds an entry.
-fn holder(entry: &str) -> Result<&'static Shipped, BackendError> {
+pub(crate) fn holder(entry: &str) -> Result<&'static Shipped, BackendError> {
     let declaration = format!(".entry {entry}(");
     SM_80.iter().find(|shipped| shipped.text.contains(&declaration)).ok_or_else(|| {
         BackendError::Misuse(format!("no shipped PTX has the entry `{entry}`; run `cargo xtask ptx`"))

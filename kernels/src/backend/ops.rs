@@ -9,7 +9,7 @@ use crate::{qkv_rope, random_fill, rms_norm, rms_norm_backward, rope_backward, s
 use octo_ops::Op;
 
 /// The launches of an op, or why this backend has none.
-pub(super) fn launches(op: &Op, at: &dyn Addresses, tuning: &Tuning) -> Result<Vec<Launch>, String> {
+pub(crate) fn launches(op: &Op, at: &dyn Addresses, tuning: &Tuning) -> Result<Vec<Launch>, String> {
     match op {
         Op::LinearResidual(op) => said(gemm::linear_residual(op, at, tuning)),
         Op::GateUpSwiglu(op) => said(gemm::gate_up_swiglu(op, at, tuning)),

@@ -137,7 +137,8 @@ impl Pages {
         self.touched.sort_unstable_by_key(|&index| self.pages[index as usize].number);
         self.touched.iter().map(|&index| {
             let page = &self.pages[index as usize];
-            let words = page.word as usize..page.word as usize + if self.with_slots { WORDS } else { 0 };
+            let first = page.word as usize;
+            let words = if self.with_slots { first..first + WORDS } else { 0..0 };
             (page, &self.slots.write[words.clone()], &self.slots.read[words])
         })
     }

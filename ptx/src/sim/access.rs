@@ -596,18 +596,16 @@ impl<'l> Exec<'_, 'l> {
             }
         }
         let check = &mut self.block.check;
-        if self.launch.config.checks
-            && let Err(hazard) = check.copy_issue(
-                &mut self.worker.global,
-                self.warp.index,
-                active,
-                pc,
-                bytes,
-                &offsets,
-                &from,
-                &sources,
-            )
-        {
+        if let Err(hazard) = check.copy_issue(
+            &mut self.worker.global,
+            self.warp.index,
+            active,
+            pc,
+            bytes,
+            &offsets,
+            &from,
+            &sources,
+        ) {
             return Err(Box::new(self.launch.hazard(*hazard)));
         }
         if whole != 0 {

@@ -75,7 +75,7 @@ impl Gpu {
             let bytes = variable.bytes.unwrap_or(0);
             let address = match variable.space {
                 Space::Global => {
-                    let address = self.memory.allocate(&variable.name, bytes)?;
+                    let address = self.memory.allocate(&variable.name, bytes, false)?;
                     self.memory.fill(address, 0, bytes)?;
                     self.memory.write(address, &variable.initial)?;
                     address
@@ -141,7 +141,15 @@ impl Gpu {
     /// # Errors
     /// [`Fault::Allocation`] for 0 bytes or more than 2⁴⁴.
     pub fn allocate(&mut self, name: &str, bytes: u64) -> Result<u64, Fault> {
-        self.memory.allocate(name, bytes)
+        self.memory.allocate(name, bytes, false)
+    }
+
+    /// As [`Gpu::allocate`], of bytes that all hold a written 0, which costs no more.
+    ///
+    /// # Errors
+    /// [`Fault::Allocation`] for 0 bytes or more than 2⁴⁴.
+    pub fn allocate_zeroed(&mut self, name: &str, bytes: u64) -> Result<u64, Fault> {
+        self.memory.allocate(name, bytes, true)
     }
 
     /// Frees an allocation.
@@ -202,11 +210,41 @@ impl Gpu {
     /// # Errors
     /// [`Fault::Launch`] for what a driver would refuse, else the first fault of a thread in the launch's seeded order.
     pub fn launch(&mut self, kernel: KernelId, grid: &Grid, params: &[u8]) -> Result<Report, Box<Fault>> {
+        self.run(kernel, grid, params, None)
+    }
+
+    /// Runs some blocks of a grid, by linear index (x fastest); the others stay out. For counts of grids that are too
+    /// large to run whole: a kernel whose blocks wait for each other does not end.
+    ///
+    /// # Errors
+    /// As [`Gpu::launch`]; a block that the grid does not have is refused.
+    pub fn launch_blocks(
+        &mut self,
+        kernel: KernelId,
+        grid: &Grid,
+        params: &[u8],
+        blocks: &[u32],
+    ) -> Result<Report, Box<Fault>> {
+        self.run(kernel, grid, params, Some(blocks))
+    }
+
+    fn run(
+        &mut self,
+        kernel: KernelId,
+        grid: &Grid,
+        params: &[u8],
+        blocks: Option<&[u32]>,
+    ) -> Result<Report, Box<Fault>> {
         let foreign = || Box::new(Fault::Foreign { what: "kernel" });
         let loaded = self.modules.get(kernel.module as usize).ok_or_else(foreign)?;
         let program = loaded.programs.get(kernel.kernel as usize).ok_or_else(foreign)?;
         let body = loaded.bodies.get(kernel.kernel as usize).ok_or_else(foreign)?;
         self.accepts(kernel, grid, params.len())?;
+        let all: u64 = grid.grid.iter().map(|&n| u64::from(n)).product();
+        if let Some(&block) = blocks.unwrap_or_default().iter().find(|&&block| u64::from(block) >= all) {
+            let why = format!("block {block} of a grid of {all}");
+            return Err(Box::new(Fault::Launch { kernel: program.name.clone(), why }));
+        }
         let mut bank = Private::new(params.len());
         bank.set(params);
         let launch = Launch {
@@ -227,7 +265,8 @@ impl Gpu {
         let mut seeds = Random::new(self.config.seed);
         let seed = seeds.next() ^ self.launches.wrapping_mul(0xd134_2543_de82_ef95);
         self.launches += 1;
-        grid::run(&launch, body, seed, grid.cooperative)
+        let order = blocks.map_or_else(|| (0..all as u32).collect(), <[u32]>::to_vec);
+        grid::run(&launch, body, seed, grid.cooperative, order)
     }
 }
 

@@ -31,14 +31,14 @@ pub struct Report {
 /// Blocks that take turns where nothing says how many.
 const RESIDENT: u64 = 16;
 
-/// Runs the launch.
+/// Runs the blocks of a launch in `order`, shuffled.
 pub(super) fn run(
     launch: &Launch<'_>,
     body: &[Operation],
     seed: u64,
     cooperative: bool,
+    mut order: Vec<u32>,
 ) -> Result<Report, Box<Fault>> {
-    let mut order: Vec<u32> = (0..launch.blocks() as u32).collect();
     let mut random = Random::new(seed);
     for end in (2..=order.len() as u32).rev() {
         order.swap(random.below(end) as usize, end as usize - 1);

@@ -5,20 +5,23 @@
 #
 # Parts, the most telling first: doctor (driver, device), selftest (does every kernel compute what it should?), train (does a
 # small model learn?), bits (does what it decodes score to the bit, alone and in a crowd?), atlas (sums of tensor cores,
-# approximations, ceilings of the card; needs nvcc), bench-8b, bench-1b (every kernel at real shapes). `first` is all but the
-# last in under four minutes. A part is a process of its own, bounded in time; one that is done is not done again by a next
-# call with the same OUT. OUT gets at most nine files.
+# approximations, ceilings of the card; needs nvcc), bench-8b, bench-1b (every kernel at real shapes, beside its prediction),
+# whole (training steps and decoding passes of 1B, 3B and 8B models), sweep (every variant of the tuning table, and which is
+# fastest), peers (PyTorch on the same card, in turns with ours; needs python3 with torch), sanitizer (compute-sanitizer over
+# small cases), ncu (the slowest kernels' counters). `first` is doctor to bench-8b in under four minutes. A part is a process
+# of its own, bounded in time; one that is done is not done again by a next call with the same OUT, and one whose tool is not
+# here is named and left out. OUT gets at most twelve files.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
-all=(doctor selftest train bits atlas bench-8b bench-1b)
+all=(doctor selftest train bits atlas bench-8b bench-1b whole sweep peers sanitizer ncu)
 parts=() budget=3600 out=
 while [ $# -gt 0 ]; do
     case $1 in
         first) parts+=(doctor selftest train bits atlas bench-8b); budget=240 ;;
         all) parts+=("${all[@]}") ;;
         --budget) budget=${2:?--budget takes seconds}; shift ;;
-        doctor | selftest | train | bits | atlas | bench-8b | bench-1b) parts+=("$1") ;;
+        doctor | selftest | train | bits | atlas | bench-8b | bench-1b | whole | sweep | peers | sanitizer | ncu) parts+=("$1") ;;
         -*) echo "no option $1; see the head of $0" >&2; exit 2 ;;
         *)
             if [ -n "$out" ]; then
@@ -71,6 +74,20 @@ bits() {
     [ "$count" -eq ${#prompts[@]} ]
 }
 
+# Whether a tool is here; a part without its tool is left out, which is no failure.
+absent=77
+here_is() {
+    command -v "$1" > /dev/null && return
+    echo "no $1 here" | tee -a "$log"
+    return 1
+}
+
+# Seconds for a part, of what is left.
+share() {
+    local left=$((budget - SECONDS - 5))
+    echo $((left < $1 ? left : $1))
+}
+
 part() {
     case $1 in
         doctor)
@@ -85,10 +102,7 @@ part() {
             ;;
         bits) bits ;;
         atlas)
-            if ! command -v nvcc > /dev/null; then
-                echo "no nvcc here: the atlas is left out" | tee -a "$log"
-                return 1
-            fi
+            here_is nvcc || return $absent
             local build
             build=$(mktemp -d) || return 1
             bounded nvcc -O3 -std=c++17 -gencode=arch=compute_90a,code=sm_90a -gencode=arch=compute_80,code=sm_80 \
@@ -96,6 +110,34 @@ part() {
             local outcome=$?
             rm -r "$build"
             return $outcome
+            ;;
+        whole)
+            # Steps first, small models first: what does not fit into the card's memory is said and passed over.
+            for pass in step decode; do
+                engine bench "$pass" --device cuda --model 1b --model 3b --model 8b --budget "$(share 300)" \
+                    --output "$out/whole-$pass.jsonl" || return 1
+            done
+            ;;
+        sweep) engine bench --sweep --device cuda --model 8b --model 1b --budget "$(share 300)" --output "$out/sweep.jsonl" ;;
+        peers)
+            here_is python3 || return $absent
+            if ! python3 -c 'import torch; assert torch.cuda.is_available()' 2> /dev/null; then
+                echo "no PyTorch with CUDA here" | tee -a "$log"
+                return $absent
+            fi
+            bounded python3 "$here/peers.py" "$here/octo-engine" "$out/peers.jsonl" --seconds "$(share 400)"
+            ;;
+        sanitizer)
+            here_is compute-sanitizer || return $absent
+            for tool in memcheck racecheck synccheck; do
+                bounded compute-sanitizer --tool "$tool" --error-exitcode 9 --print-limit 20 \
+                    "$here/octo-engine" selftest --device cuda --budget "$(share 60)" || return 1
+            done
+            ;;
+        ncu)
+            here_is ncu || return $absent
+            bounded ncu --graph-profiling node --launch-skip 20 --launch-count 12 --set full --force-overwrite \
+                --export "$out/kernels" "$here/octo-engine" bench /8b/ --device cuda --model 8b --budget "$(share 120)"
             ;;
         bench-*) engine bench --device cuda --model "${1#bench-}" --budget $((budget - SECONDS - 5)) --output "$out/$1.jsonl" ;;
     esac
@@ -112,11 +154,13 @@ for name in "${parts[@]}"; do
         continue
     fi
     echo "== $name: begun" | tee -a "$log"
-    if part "$name"; then
-        echo "== $name: done" | tee -a "$log"
-    else
-        echo "== $name: FAILED after $SECONDS s" | tee -a "$log"
-        failed=1
-    fi
+    part "$name"
+    case $? in
+        0) echo "== $name: done" | tee -a "$log" ;;
+        "$absent") echo "== $name: left out" | tee -a "$log" ;;
+        *)
+            echo "== $name: FAILED after $SECONDS s" | tee -a "$log"
+            failed=1 ;;
+    esac
 done
 exit $failed

@@ -94,6 +94,13 @@ impl Page {
         Self { words: zeros(8 * groups), written: zeros(groups) }
     }
 
+    /// The same with every byte written as zero.
+    pub(in crate::sim) fn zeroed(bytes: u64) -> Self {
+        let page = Self::new(bytes);
+        page.written.iter().for_each(|bits| bits.store(!0, Relaxed));
+        page
+    }
+
     /// Forgets that the bits of one group of 32 bytes were written.
     pub(in crate::sim) fn unmark(&self, index: usize, bits: u32) {
         self.written[index].fetch_and(!bits, Relaxed);

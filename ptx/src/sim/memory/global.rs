@@ -22,7 +22,10 @@ pub(in crate::sim) struct Allocation {
     name: String,
     base: u64,
     bytes: u64,
-    /// Chunks of [`CHUNK_PAGES`] pages; a chunk and a page exist once something was written there.
+    /// Whether every byte begins as a written zero.
+    zeroed: bool,
+    /// Chunks of [`CHUNK_PAGES`] pages; a chunk and a page exist once something was written there, or read where all
+    /// begins as zeros.
     chunks: Vec<OnceLock<Chunk>>,
 }
 
@@ -49,6 +52,9 @@ impl Allocation {
     /// The page at an offset inside the allocation, if anything was written there.
     #[inline(always)]
     pub(in crate::sim) fn page(&self, offset: u64) -> Option<&Page> {
+        if self.zeroed {
+            return self.page_or_new(offset);
+        }
         let page = (offset >> PAGE_SHIFT) as usize;
         self.chunks.get(page / CHUNK_PAGES)?.get()?.get(page % CHUNK_PAGES)?.get()
     }
@@ -63,7 +69,8 @@ impl Allocation {
             (0..pages).map(|_| OnceLock::new()).collect()
         });
         let rest = self.bytes - (offset & !(PAGE_BYTES - 1));
-        Some(chunk.get(page % CHUNK_PAGES)?.get_or_init(|| Page::new(rest)))
+        let new = || if self.zeroed { Page::zeroed(rest) } else { Page::new(rest) };
+        Some(chunk.get(page % CHUNK_PAGES)?.get_or_init(new))
     }
 
     /// Splits a range into (page offset, bytes from the range's start, length) within single pages.
@@ -121,7 +128,7 @@ impl Global {
         })
     }
 
-    pub(in crate::sim) fn allocate(&mut self, name: &str, bytes: u64) -> Result<u64, Fault> {
+    pub(in crate::sim) fn allocate(&mut self, name: &str, bytes: u64, zeroed: bool) -> Result<u64, Fault> {
         let refuse = |why| Err(Fault::Allocation { name: String::from(name), bytes, why });
         if bytes == 0 {
             return refuse("an allocation has at least one byte");
@@ -138,7 +145,7 @@ impl Global {
         self.next = next;
         let chunks = bytes.div_ceil(PAGE_BYTES * CHUNK_PAGES as u64) as usize;
         let chunks = std::iter::repeat_with(OnceLock::new).take(chunks).collect();
-        self.live.push(Allocation { name: String::from(name), base, bytes, chunks });
+        self.live.push(Allocation { name: String::from(name), base, bytes, zeroed, chunks });
         Ok(base)
     }
 
@@ -257,7 +264,7 @@ mod tests {
     #[test]
     fn a_tebibyte_costs_nothing_until_touched_and_works_above_4_gib() {
         let mut memory = Global::new();
-        let base = memory.allocate("huge", 1 << 40).unwrap();
+        let base = memory.allocate("huge", 1 << 40, false).unwrap();
         let address = base + (1 << 39) + 5;
         memory.write(address, &[1, 2, 3]).unwrap();
         let mut back = [0; 3];
@@ -271,7 +278,7 @@ mod tests {
     #[test]
     fn copies_cross_pages_and_mark_exactly_their_bytes() {
         let mut memory = Global::new();
-        let base = memory.allocate("x", 3 * PAGE_BYTES).unwrap();
+        let base = memory.allocate("x", 3 * PAGE_BYTES, false).unwrap();
         let start = base + PAGE_BYTES - 3;
         let data: Vec<u8> = (0..PAGE_BYTES as usize + 7).map(|i| (i * 7) as u8).collect();
         memory.write(start, &data).unwrap();
@@ -293,8 +300,8 @@ mod tests {
     #[test]
     fn ranges_outside_one_live_allocation_are_refused_and_named() {
         let mut memory = Global::new();
-        let a = memory.allocate("a", 100).unwrap();
-        let b = memory.allocate("b", 100).unwrap();
+        let a = memory.allocate("a", 100, false).unwrap();
+        let b = memory.allocate("b", 100, false).unwrap();
         assert!(a.is_multiple_of(ALIGNMENT) && b > a + 100 + (1 << 32));
         let message = memory.write(a + 96, &[0; 8]).unwrap_err().to_string();
         assert!(message.contains("byte 96 of \"a\""), "{message}");
@@ -304,6 +311,21 @@ mod tests {
         let message = memory.write(b, &[0]).unwrap_err().to_string();
         assert!(message.contains("freed \"b\""), "{message}");
         assert!(memory.free(b).is_err() && memory.free(a + 1).is_err());
-        assert!(memory.allocate("none", 0).is_err());
+        assert!(memory.allocate("none", 0, false).is_err());
+    }
+
+    #[test]
+    fn zeros_cost_nothing_until_touched_and_count_as_written() {
+        let mut memory = Global::new();
+        let base = memory.allocate("huge", 1 << 40, true).unwrap();
+        let address = base + (1 << 39) + 5;
+        let mut back = [1; 7];
+        memory.read(address, &mut back).unwrap();
+        assert_eq!(back, [0; 7]);
+        memory.write(address + 1, &[9]).unwrap();
+        memory.read(address, &mut back).unwrap();
+        assert_eq!(back, [0, 9, 0, 0, 0, 0, 0]);
+        memory.read(base + (1 << 40) - 7, &mut back).unwrap();
+        assert!(memory.read(base + (1 << 40) - 6, &mut back).is_err());
     }
 }

@@ -187,3 +187,17 @@ fn the_first_fault_in_order_is_reported_however_many_host_threads() {
         assert_eq!(fault(4), one);
     }
 }
+
+#[test]
+fn without_checks_the_footprint_still_holds_every_page() {
+    // Two stores, 4 KiB of words apart and more.
+    let body = "st.global.u32 [%rd0], %r0; st.global.u32 [%rd0+65536], %r0;";
+    let run = Run { config: Config { checks: false, ..Config::default() }, out: 1 << 15, ..Run::default() };
+    let (report, _, out) = run.launch(body).unwrap();
+    assert_eq!(report.footprint.written, [out..out + 128, out + 65536..out + 65664]);
+    // And what is copied asynchronously.
+    let body = ".shared .align 16 .b8 s[512];--- mov.u32 %r2, s; shl.b32 %r3, %r0, 2; add.u32 %r4, %r2, %r3;
+        cp.async.ca.shared.global [%r4], [%rd1], 4; cp.async.wait_all;";
+    let (report, _, _) = run.launch(body).unwrap();
+    assert_eq!(report.footprint.bytes_read(), 128);
+}

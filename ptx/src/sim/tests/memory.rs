@@ -150,3 +150,23 @@ fn results_do_not_depend_on_host_threads() {
     assert_eq!(one.0.footprint.written.len(), 1);
     assert_eq!(one.0.counters.global_writes.sectors, 50 * 4);
 }
+
+#[test]
+fn chosen_blocks_run_and_the_others_stay_out() {
+    // out[4 · block] = block.
+    let body = "mov.u32 %r1, %ctaid.x; mul.wide.u32 %rd4, %r1, 4; add.s64 %rd5, %rd2, %rd4; st.global.u32 [%rd5], %r1;";
+    let mut gpu = Gpu::new(Config::default());
+    let module = gpu.load(parse(&text(body)).unwrap()).unwrap();
+    let kernel = gpu.kernel(module, "k").unwrap();
+    let out = gpu.allocate_zeroed("out", 64).unwrap();
+    let params: Vec<u8> = [out, out].iter().flat_map(|word| word.to_le_bytes()).collect();
+    let grid = Grid { grid: [8, 1, 1], block: [1, 1, 1], shared_bytes: 0, cooperative: false };
+    let report = gpu.launch_blocks(kernel, &grid, &params, &[7, 2]).unwrap();
+    assert_eq!(report.counters.global_writes.requests, 2);
+    let mut words = [0; 32];
+    gpu.read(out, &mut words).unwrap();
+    let written: Vec<u8> = words.chunks_exact(4).map(|word| word[0]).collect();
+    assert_eq!(written, [0, 0, 2, 0, 0, 0, 0, 7]);
+    let refused = gpu.launch_blocks(kernel, &grid, &params, &[8]).unwrap_err().to_string();
+    assert!(refused.contains("block 8 of a grid of 8"), "{refused}");
+}
