@@ -42,7 +42,7 @@ fn layout<A: Arguments>() -> Layout {
 fn taken(source: &str, entry: &str) -> Layout {
     match source {
         "adamw" => layout::<AdamWArguments>(),
-        "attention" => layout::<AttentionArguments>(),
+        "attention" | "attention_segments" | "attention_merge" => layout::<AttentionArguments>(),
         "attention_backward" => layout::<AttentionBackwardArguments>(),
         "bias_backward" | "rms_norm_backward" if entry.ends_with("_finish") => {
             layout::<ColumnSumsArguments>()
