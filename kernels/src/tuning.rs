@@ -292,6 +292,11 @@ impl Tuning {
 /// and contexts of unequal length cost little.
 const SEGMENT_TURNS: u64 = 4;
 
+/// Slices of a row at most: `cuda/head_sample_slices.cu` has room for their sums.
+const HEAD_SLICES: u32 = 256;
+/// Parts of a slice at least: one for each of a block's sixteen warps.
+const HEAD_SLICE_PARTS: u32 = 16;
+
 impl Tuning {
     /// The row for attention over heads of `head_dim` elements and documents of `rows` rows each, query heads of a
     /// group included: of the narrowest that take the head, the lowest that covers the rows, or the highest.
@@ -329,6 +334,16 @@ impl Tuning {
         // A grid has at most 65,535 blocks along its second axis.
         let apart = wanted.div_ceil(blocks.max(1)).min(segments.min(u16::MAX.into()).into()) as u32;
         (apart > 1 && self.fixed_attention.is_none()).then_some((row, apart))
+    }
+
+    /// How many slices the sampler cuts each of `rows` rows into, and of how many parts of the vocabulary, where rows are so
+    /// few that they can share blocks: a block a multiprocessor, since those of a row wait for each other. None where
+    /// one block takes a row.
+    pub fn head_slices(&self, rows: u32, parts: u32) -> Option<[u32; 2]> {
+        let most = self.capability.multiprocessors.checked_div(rows).unwrap_or(0).min(HEAD_SLICES);
+        let slice_parts = parts.div_ceil(most.max(1)).max(HEAD_SLICE_PARTS);
+        let slices = parts.div_ceil(slice_parts);
+        (slices > 1).then_some([slices, slice_parts])
     }
 
     /// The row for gradients of attention over heads of `head_dim` elements: the narrowest that takes the head.
@@ -483,6 +498,19 @@ mod tests {
         assert_eq!(apart(&tuning, 17, 8, 128), None);
         tuning.fix("attention", "attention_sm80_hd128_16x64_s4").unwrap();
         assert_eq!(apart(&tuning, 4, 8, 128), None);
+    }
+
+    #[test]
+    fn few_rows_share_the_multiprocessors_and_many_have_a_block_each() {
+        let tuning = Tuning::new(Capability::A100);
+        assert_eq!(tuning.head_slices(1, 1002), Some([63, 16]));
+        assert_eq!(tuning.head_slices(32, 1002), Some([3, 334]));
+        assert_eq!(tuning.head_slices(54, 1002), Some([2, 501]));
+        assert_eq!(tuning.head_slices(55, 1002), None);
+        assert_eq!(tuning.head_slices(1, 16), None);
+        assert_eq!(tuning.head_slices(0, 1002), None);
+        let wide = Tuning::new(Capability { multiprocessors: 1000, ..Capability::A100 });
+        assert_eq!(wide.head_slices(1, 1 << 20), Some([256, 4096]));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use octo_kernels::gemm::GemmArguments;
 use octo_kernels::grad_norm::{GradNormFinishArguments, GradNormPartsArguments};
 use octo_kernels::head_logprob::HeadLogprobArguments;
 use octo_kernels::head_loss::HeadLossArguments;
-use octo_kernels::head_sample::HeadSampleArguments;
+use octo_kernels::head_sample::{HeadSampleArguments, HeadSampleSlicesArguments};
 use octo_kernels::loss_sum::LossSumArguments;
 use octo_kernels::qkv_rope::QkvRopeArguments;
 use octo_kernels::random_fill::RandomFillArguments;
@@ -58,6 +58,7 @@ fn taken(source: &str, entry: &str) -> Layout {
         "head_logprob" => layout::<HeadLogprobArguments>(),
         "head_loss" => layout::<HeadLossArguments>(),
         "head_sample" => layout::<HeadSampleArguments>(),
+        "head_sample_slices" => layout::<HeadSampleSlicesArguments>(),
         "loss_sum" => layout::<LossSumArguments>(),
         "qkv_rope" => layout::<QkvRopeArguments>(),
         "random_fill" => layout::<RandomFillArguments>(),

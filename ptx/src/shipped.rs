@@ -50,6 +50,7 @@ pub static SM_80: &[Shipped] = shipped! { "sm_80" {
     "head_logprob"
     "head_loss"
     "head_sample"
+    "head_sample_slices"
     "linear_backward_input_sm80_nn_128x128x32_s4"
     "linear_backward_input_sm80_nn_128x256x32_s4"
     "linear_backward_input_sm80_nn_64x64x64_s4"

@@ -49,20 +49,23 @@ __device__ __forceinline__ float4 read_logits(const float* row, u32 id, u32 voca
                      id + 2 < vocab ? row[id + 2] : none, none);
 }
 
-// All threads of a block together; each ends with the same bits. `parts` is shared memory for two numbers a part, which
-// no thread touches between the caller's last barrier and this call.
-__device__ __forceinline__ SumExp row_sum_exp(const float* row, u32 vocab, float* parts) {
-  const u32 lane = threadIdx.x % WARP, warps = blockDim.x / WARP, count = (vocab + PART - 1) / PART;
-  float *maxima = parts, *sums = parts + count;
+// Largest logit and sum of exponentials of parts `first` to `end`, each by a warp: part p at [p - first]. All threads of a
+// block together.
+__device__ __forceinline__ void sum_parts(const float* row, u32 vocab, u32 first, u32 end, float* maxima, float* sums) {
+  const u32 lane = threadIdx.x % WARP, warps = blockDim.x / WARP;
 #pragma unroll 2
-  for (u32 p = threadIdx.x / WARP; p < count; p += warps) {
+  for (u32 p = first + threadIdx.x / WARP; p < end; p += warps) {
     const float4 x = read_logits(row, p * PART + lane * FOUR, vocab);
     const float max = warp_max(fmaxf(fmaxf(x.x, x.y), fmaxf(x.z, x.w))), base = base_of(max);
     const float sum = warp_sum(__fadd_rn(__fadd_rn(exp_apart(x.x, base), exp_apart(x.y, base)),
                                          __fadd_rn(exp_apart(x.z, base), exp_apart(x.w, base))));
-    if (lane == 0) maxima[p] = max, sums[p] = sum;
+    if (lane == 0) maxima[p - first] = max, sums[p - first] = sum;
   }
-  __syncthreads();
+}
+
+// All of a row from its parts. All lanes of a warp together; each ends with the same bits.
+__device__ __forceinline__ SumExp join_parts(const float* maxima, const float* sums, u32 count) {
+  const u32 lane = threadIdx.x % WARP;
   float max = minus_infinity(), sum = 0.0f;
 #pragma unroll 1
   for (u32 p = lane; p < count; p += WARP) max = fmaxf(max, maxima[p]);
@@ -71,4 +74,13 @@ __device__ __forceinline__ SumExp row_sum_exp(const float* row, u32 vocab, float
 #pragma unroll 1
   for (u32 p = lane; p < count; p += WARP) sum = __fmaf_rn(sums[p], exp_apart(maxima[p], base), sum);
   return SumExp{max, warp_sum(sum)};
+}
+
+// All threads of a block together; each ends with the same bits. `parts` is shared memory for two numbers a part, which
+// no thread touches between the caller's last barrier and this call.
+__device__ __forceinline__ SumExp row_sum_exp(const float* row, u32 vocab, float* parts) {
+  const u32 count = (vocab + PART - 1) / PART;
+  sum_parts(row, vocab, 0, count, parts, parts + count);
+  __syncthreads();
+  return join_parts(parts, parts + count, count);
 }

@@ -9,6 +9,7 @@ use octo_kernels::head_sample::head_sample;
 use octo_kernels::tuning::{Capability, Tuning};
 use octo_kernels::{Launch, LaunchError};
 use octo_ops::{DType, HeadLogprob, HeadLoss, HeadSample, SamplingRow, View};
+use octo_ptx::count::Counters;
 
 const HIDDEN: u32 = 64;
 
@@ -66,7 +67,14 @@ fn losses(labels: &[u32], vocab: u32) -> Vec<f32> {
 }
 
 /// Tokens, and both log-probabilities.
-fn samples(policies: &[SamplingRow], vocab: u32) -> (Vec<u32>, Vec<f32>, Vec<f32>) {
+type Samples = (Vec<u32>, Vec<f32>, Vec<f32>);
+
+fn samples(policies: &[SamplingRow], vocab: u32) -> Samples {
+    samples_with(&tuning(), policies, vocab).0
+}
+
+/// With what each launch after the product did.
+fn samples_with(tuning: &Tuning, policies: &[SamplingRow], vocab: u32) -> (Samples, Vec<(String, Counters)>) {
     let mut device = Device::new();
     let rows = policies.len() as u32;
     let [hidden, weight] = operands(&mut device, 0, rows, vocab);
@@ -79,10 +87,12 @@ fn samples(policies: &[SamplingRow], vocab: u32) -> (Vec<u32>, Vec<f32>, Vec<f32
         logprob_raw: empty(&mut device, DType::F32, rows),
         logprob_sampled: empty(&mut device, DType::F32, rows),
     };
-    let launches = head_sample(&op, &device, &tuning());
-    device.run(launches);
+    let launches = head_sample(&op, &device, tuning);
+    let did = device.run(launches).split_off(1);
     let tokens = floats(&mut device, &op.tokens).into_iter().map(f32::to_bits).collect();
-    (tokens, floats(&mut device, &op.logprob_raw), floats(&mut device, &op.logprob_sampled))
+    let logprobs = [&op.logprob_raw, &op.logprob_sampled].map(|view| floats(&mut device, view));
+    let [raw, sampled] = logprobs;
+    ((tokens, raw, sampled), did)
 }
 
 fn logits(rows: u32, vocab: u32) -> Vec<Vec<f32>> {
@@ -126,6 +136,67 @@ fn tokens_are_those_that_the_host_draws_from_the_same_logits() {
             );
         }
     }
+}
+
+/// A table for a device of so many multiprocessors; with one a row has a block.
+fn of_size(multiprocessors: u32) -> Tuning {
+    Tuning::new(Capability { multiprocessors, ..Capability::A100 })
+}
+
+#[test]
+fn how_many_blocks_share_a_row_changes_no_token_and_no_bit() {
+    let policies = policies(6);
+    // 71 parts, the last of two ids.
+    let vocab = 70 * 128 + 2;
+    let (expected, alone) = samples_with(&of_size(1), &policies, vocab);
+    assert_eq!(alone.iter().map(|(entry, _)| entry.as_str()).collect::<Vec<_>>(), ["head_sample"]);
+    for multiprocessors in [12, 108] {
+        let (taken, did) = samples_with(&of_size(multiprocessors), &policies, vocab);
+        let entries: Vec<&str> = did.iter().map(|(entry, _)| entry.as_str()).collect();
+        assert_eq!(entries, ["head_sample_parts", "head_sample_slices"]);
+        assert_eq!(taken, expected, "{multiprocessors}");
+    }
+    let alone = (vec![expected.0[0]], vec![expected.1[0]], vec![expected.2[0]]);
+    assert_eq!(samples_with(&tuning(), &policies[..1], vocab).0, alone);
+}
+
+#[test]
+fn a_row_with_no_distribution_has_a_token_and_a_log_probability_that_is_no_number() {
+    let policy = SamplingRow { temperature: f32::MIN_POSITIVE / 4.0, ..policies(1)[0] };
+    for multiprocessors in [1, 108] {
+        let ((tokens, _, sampled), _) = samples_with(&of_size(multiprocessors), &[policy], 4500);
+        assert!(tokens[0] == 0 && sampled[0].is_nan(), "{tokens:?} {sampled:?}");
+    }
+}
+
+/// One row of 8,192 ids drawn at temperature 1, without cuts and with both: four slices of sixteen parts.
+#[test]
+fn slices_of_a_row_move_what_the_head_of_the_source_says() {
+    let vocab = 1 << 13;
+    let (parts, slices, logits) = (64, 4, u64::from(vocab) * 4);
+    let of = |top_k, top_p| {
+        let policy = SamplingRow { temperature: 1.0, top_k, top_p, min_p: 0.0, ..policies(1)[0] };
+        let (_, did) = samples_with(&tuning(), &[policy], vocab);
+        <[_; 2]>::try_from(did.into_iter().map(|(_, counters)| counters).collect::<Vec<_>>()).unwrap()
+    };
+    let [summed, plain] = of(0, 1.0);
+    let [_, cut] = of(50, 0.9);
+    // Parts: logits once, whole sectors, 16 bytes at a time; two numbers a part, zeros for the histograms, two counters.
+    assert_eq!(32 * summed.global_reads.sectors, logits);
+    assert_eq!(512 * summed.global_reads.requests, logits);
+    assert_eq!(summed.unique_bytes_written, 8 * parts + 8 * 8 * 256 + 8);
+    // Logits, two numbers a part, the policy, the sums of slices, the counter that blocks wait for; and the histograms. How
+    // often a block asks for the counter is a matter of time, so sectors say nothing.
+    let plainly = logits + 8 * parts + 32 + 8 * slices + 4;
+    assert_eq!([plain.unique_bytes_read, cut.unique_bytes_read], [plainly, plainly + 8 * 8 * 256]);
+    // What a draw leaves for other blocks and for the caller; the histograms' bins that are not empty are few.
+    assert_eq!(plain.unique_bytes_written, 8 * slices + 4 + 12);
+    assert!(cut.unique_bytes_written <= plain.unique_bytes_written + 8 * 8 * 256);
+    // Weights and parts are read along banks; so are digits.
+    assert_eq!([summed.bank_conflicts(), plain.bank_conflicts()], [0, 0]);
+    // A meeting is two barriers; three more come before the first and with it, five with each histogram.
+    let barriers = |c: &Counters| c.barriers / slices;
+    assert_eq!([barriers(&plain), barriers(&cut)], [4, 4 + 8 * 5]);
 }
 
 #[test]
