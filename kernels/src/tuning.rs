@@ -9,7 +9,7 @@
 
 mod table;
 
-pub use table::{attention_backward_rows, attention_rows, attention_segment_rows, rows};
+pub use table::{attention_backward_rows, attention_rows, attention_segment_rows, head_parts_rows, rows};
 
 use std::collections::BTreeMap;
 
@@ -336,6 +336,16 @@ impl Tuning {
         (apart > 1 && self.fixed_attention.is_none()).then_some((row, apart))
     }
 
+    /// The row for a product that leaves sums of parts in place of `m` × `n` logits, with the tile that [`Tuning::row`] chooses
+    /// for logits; none where that tile is narrower than a part.
+    ///
+    /// # Errors
+    /// [`TuningError::NoRow`].
+    pub fn head_parts(&self, m: u32, n: u32) -> Result<Option<&'static Row>, TuningError> {
+        let tile = self.row("head_logits", m, n)?.tile;
+        Ok(head_parts_rows().iter().find(|row| row.tile == tile))
+    }
+
     /// How many slices the sampler cuts each of `rows` rows into, and of how many parts of the vocabulary, where rows are so
     /// few that they can share blocks: a block a multiprocessor, since those of a row wait for each other. None where
     /// one block takes a row.
@@ -403,13 +413,14 @@ mod tests {
 
     #[test]
     fn entries_are_unique() {
-        let products = rows().iter().map(|row| row.entry.as_str());
+        let products = rows().iter().chain(head_parts_rows()).map(|row| row.entry.as_str());
         let attention = attention_rows().iter().chain(attention_segment_rows());
         let attention = attention.map(|row| row.entry.as_str());
         let backward = attention_backward_rows().iter().map(|row| row.entry.as_str());
         let entries: BTreeSet<&str> = products.chain(attention).chain(backward).collect();
         let attention = attention_rows().len() + attention_segment_rows().len();
-        assert_eq!(entries.len(), rows().len() + attention + attention_backward_rows().len());
+        let products = rows().len() + head_parts_rows().len();
+        assert_eq!(entries.len(), products + attention + attention_backward_rows().len());
     }
 
     #[test]

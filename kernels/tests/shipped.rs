@@ -12,7 +12,7 @@ use octo_kernels::embed_backward::{
 };
 use octo_kernels::gemm::GemmArguments;
 use octo_kernels::grad_norm::{GradNormFinishArguments, GradNormPartsArguments};
-use octo_kernels::head_logprob::HeadLogprobArguments;
+use octo_kernels::head_logprob::{HeadLogprobArguments, HeadLogprobJoinArguments};
 use octo_kernels::head_loss::HeadLossArguments;
 use octo_kernels::head_sample::{HeadSampleArguments, HeadSampleSlicesArguments};
 use octo_kernels::loss_sum::LossSumArguments;
@@ -55,6 +55,8 @@ fn taken(source: &str, entry: &str) -> Layout {
         "gemm" => layout::<GemmArguments>(),
         "grad_norm" if entry.ends_with("_finish") => layout::<GradNormFinishArguments>(),
         "grad_norm" => layout::<GradNormPartsArguments>(),
+        "head_logprob" if entry.ends_with("_join") => layout::<HeadLogprobJoinArguments>(),
+        "head_parts" => layout::<GemmArguments>(),
         "head_logprob" => layout::<HeadLogprobArguments>(),
         "head_loss" => layout::<HeadLossArguments>(),
         "head_sample" => layout::<HeadSampleArguments>(),

@@ -49,6 +49,8 @@ pub static SM_80: &[Shipped] = shipped! { "sm_80" {
     "head_logits_sm80_nt_64x64x64_s4"
     "head_logprob"
     "head_loss"
+    "head_parts_sm80_nt_128x128x32_s4"
+    "head_parts_sm80_nt_128x256x32_s4"
     "head_sample"
     "head_sample_slices"
     "linear_backward_input_sm80_nn_128x128x32_s4"

@@ -8,6 +8,11 @@ pub fn rows() -> &'static [Row] {
     &TABLE
 }
 
+/// Every row of the head's product that leaves sums of parts of 128 ids in place of logits.
+pub fn head_parts_rows() -> &'static [Row] {
+    &HEAD_PARTS_TABLE
+}
+
 /// Every row of attention whose blocks go through all keys of their rows.
 pub fn attention_rows() -> &'static [Row<AttentionTile>] {
     &ATTENTION_TABLE
@@ -39,6 +44,20 @@ static TABLE: LazyLock<Vec<Row>> = LazyLock::new(|| {
         }
     }
     table
+});
+
+static HEAD_PARTS_TABLE: LazyLock<Vec<Row>> = LazyLock::new(|| {
+    let of_logits = TABLE.iter().filter(|row| row.op == "head_logits" && row.tile.n >= 128);
+    let row = |logits: &Row| {
+        let op = "head_parts";
+        let entry = logits.entry.replacen("head_logits", op, 1);
+        let mut defines = logits.defines.clone();
+        defines.retain(|(name, _)| *name != "EPILOGUE");
+        defines[0].1.clone_from(&entry);
+        let reason = "log-probabilities of many rows: no logit passes through memory";
+        Row { op, source: op, entry, defines, reason, ..logits.clone() }
+    };
+    of_logits.map(row).collect()
 });
 
 /// A tile and why it is in the table.
