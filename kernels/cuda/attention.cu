@@ -10,12 +10,12 @@
 // earlier segments of 1,024 keys lies in local memory, touched once a segment.
 //   attention_sm80_hd64_*: 210 registers, 0 bytes of shared memory
 //   attention_sm80_hd128_*: 254 registers, 0 bytes of shared memory
-//   attention_sm80_hd256_*: 255 registers, 0 bytes of shared memory, 72 bytes spilled
+//   attention_sm80_hd256_*: 255 registers, 0 bytes of shared memory, 76 bytes spilled
 // Shared memory: queries and stages; chunks permuted (panel.cuh), no bank conflicts.
 //
 // | head_dim, rows, keys a stage | threads | shared bytes | blocks on an A100's SM | instructions an mma in the main loop |
 // |  64, 128, 64                 |     256 |        49152 |                      1 | 7.3                                  |
-// |  64,  16, 64                 |      32 |        34816 |                      4 | 9.5                                  |
+// |  64,  16, 64                 |      32 |        34816 |                      4 | 9.55                                 |
 // | 128, 128, 64                 |     256 |        98304 |                      1 | 4.7                                  |
 // | 128,  16, 64                 |      32 |        69632 |                      2 | 6.95                                 |
 // | 256,  64, 32                 |     128 |        98304 |                      1 | 4.55                                 |
@@ -25,9 +25,10 @@
 // alone. A score s enters as 2^(s·c - m·c) with c = scale·log2 e, m·c rounded first, one fused multiply-add, ex2.approx; the
 // sum is of the probabilities before they are rounded; out = sums · (1 / sum).
 // Floor: 4·head_dim operations a visible pair of query and key at the tensor cores' rate, or when decoding the bytes of
-// keys and values. Before it comes shared memory: with sixteen rows a warp a fragment serves two mma, so an mma takes two
-// clocks of reads, half the rate of an A100's tensor cores and 474 TFLOP/s on an H200 at 1.755 GHz; a tile of 32 rows a
-// warp would halve that. A short batch of long contexts does not fill a device: segments are not yet spread over blocks.
+// keys and values. Beside it stands shared memory: with sixteen rows a warp a fragment serves two mma, so an mma takes two
+// clocks of reads. That is the rate of an A100's tensor cores (an mma of 4,096 operations in two clocks) and half that of
+// an H200's, where it bounds this kernel to 474 TFLOP/s at 1.755 GHz; a tile of 32 rows a warp would halve the reads.
+// Blocks that walk long contexts alone do not fill a device: attention_segments.cu deals out their segments.
 // Measured: not yet.
 #include "attention_tile.cuh"
 
@@ -38,7 +39,7 @@ extern "C" __global__ void __launch_bounds__(Tile::THREADS, Tile::RESIDENT)
   AttentionWork work;
   if (!work.find<Tile::ROWS, true>(arguments, blockIdx.x, arguments.group)) return;
   extern __shared__ __align__(128) unsigned char shared[];
-  AttentionPipeline<Tile> pipeline(arguments, work, shared_address(shared));
+  AttentionPipeline<Tile, false> pipeline(arguments, work, shared_address(shared));
   pipeline.run();
   pipeline.finish();
 }

@@ -5,11 +5,13 @@
 // The logits come from the product of gemm.cu (`head_logits`); kernels/src/head.rs says how many rows are a chunk.
 // Tile: a block of 256 a row, a warp a part of 128 ids.
 //   head_logprob: 24 registers, 0 bytes of shared memory
+//   head_logprob_join: 32 registers, 0 bytes of shared memory
 // Dynamic shared memory: 8 bytes a part.
+// head_logprob is for few rows. Where there are enough for the product's wide tiles, head_parts.cu leaves sums of parts and the
+// label's logit in place of logits, and head_logprob_join makes of them the same bits.
 // Determinism: head_rows.cuh; no order depends on the chunk.
-// Floor: of the op, the product's (gemm.cu): 2·hidden operations a logit. Logits pass through memory once each way besides,
-// 8 bytes each: by an A100's rates two fifths of the product's time at hidden 2,048, a fifth at 4,096, less what L2 keeps.
-// Partial sums made in the product's epilogue, in the same order, would save that.
+// Floor: of the op, the product's (gemm.cu): 2·hidden operations a logit. Logits of few rows pass through memory once each
+// way besides, less what L2 keeps; a part of 128 leaves eight bytes in place of 512.
 // Measured: not yet.
 #include "head_rows.cuh"
 
@@ -37,6 +39,36 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   const SumExp total = row_sum_exp(ModelRow{logits, a.vocab}, parts);
   if (threadIdx.x == 0) {
     const float own = static_cast<u32>(label) < a.vocab ? logits[label] : not_a_number();
+    a.logprob[row] = total.logprob(own);
+  }
+}
+
+struct HeadLogprobJoinArguments {
+  const float* parts; // of a row: largest logits, sums, the label's logit
+  const i32* labels;
+  float* logprob;
+  u64 stride; // elements from row to row of parts
+  u32 vocab;
+  u32 unused;
+};
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    head_logprob_join(const __grid_constant__ HeadLogprobJoinArguments a) {
+  extern __shared__ __align__(16) float parts[];
+  const u32 row = blockIdx.x, count = (a.vocab + PART - 1) / PART;
+  const i32 label = a.labels[row];
+  if (label < 0) {
+    if (threadIdx.x == 0) a.logprob[row] = 0.0f;
+    return;
+  }
+  const float* from = a.parts + row * a.stride;
+#pragma unroll 4
+  for (u32 i = threadIdx.x; i < 2 * count; i += THREADS) parts[i] = from[i];
+  __syncthreads();
+  if (threadIdx.x >= WARP) return;
+  const SumExp total = join_parts(parts, parts + count, count);
+  if (threadIdx.x == 0) {
+    const float own = static_cast<u32>(label) < a.vocab ? from[2 * count] : not_a_number();
     a.logprob[row] = total.logprob(own);
   }
 }

@@ -1,11 +1,11 @@
-//! Launcher of `cuda/attention.cu`.
+//! Launcher of `cuda/attention.cu`, and of `attention_segments.cu` with `attention_merge.cu` where few rows have long contexts.
 
 use crate::tuning::Tuning;
 use crate::{Addresses, Launch, LaunchError, Operands, arguments};
-use octo_ops::{Attention, DType, View};
+use octo_ops::{Attention, DType, PAGE_TOKENS, View};
 
 arguments! {
-    /// `AttentionArguments` of `cuda/include/attention_tile.cuh`. Addresses are the device's, strides count elements.
+    /// `AttentionArguments` of `cuda/include/attention_state.cuh`. Addresses are the device's, strides count elements.
     pub struct AttentionArguments {
         /// Queries.
         pub q: u64,
@@ -47,13 +47,27 @@ arguments! {
         pub scale: f32,
         /// `scale` · log2 e: what it takes for exponents of two.
         pub scale_log2: f32,
+        /// Sums of the output of each segment of each row, in the workspace, or 0 where blocks walk all keys.
+        pub sums: u64,
+        /// Largest score and sum of the probabilities of each, beside them.
+        pub states: u64,
+        /// Segments that a document's pages have room for, or 0.
+        pub segments: u32,
+        /// Fills the struct.
+        pub unused: u32,
     }
 }
+
+/// Keys of a segment: the state of a row starts anew at each (`docs/numerics.md`).
+const SEGMENT: u32 = 1024;
+/// Threads of a block that merges, at most.
+const MERGE_THREADS: u32 = 128;
 
 /// out = softmax(scale · q·kᵀ) · v, causal within documents.
 ///
 /// How many tiles the documents make is known on the device alone: there is a block for each tile that there can be, and
-/// those past the last end at once.
+/// those past the last end at once. How long contexts are is known there alone too: where tiles are low, few, and pages have
+/// room for several segments, a tile gets several blocks, and a second launch merges what they leave. Bits are the same.
 ///
 /// # Errors
 /// [`LaunchError`].
@@ -78,7 +92,8 @@ pub fn attention(op: &Attention, at: &dyn Addresses, tuning: &Tuning) -> Result<
     let (heads, kv_heads) = op.heads();
     let (tokens, documents) = (op.q.rows() as u64, op.cu_seqlens.rows().saturating_sub(1) as u64);
     let group = heads.checked_div(kv_heads).unwrap_or(0) as u64;
-    let arguments = AttentionArguments {
+    let pages = op.page_table.map_or(0, |table| table.row_elements() as u32);
+    let mut arguments = AttentionArguments {
         q: aligned("q", &op.q)?,
         k: aligned("k", &op.k)?,
         v: aligned("v", &op.v)?,
@@ -93,12 +108,16 @@ pub fn attention(op: &Attention, at: &dyn Addresses, tuning: &Tuning) -> Result<
         out_stride: op.out.row_stride() as u64,
         tokens: tokens as u32,
         documents: documents as u32,
-        pages_a_document: op.page_table.map_or(0, |table| table.row_elements() as u32),
+        pages_a_document: pages,
         kv_heads: kv_heads as u32,
         group: group as u32,
         head_dim: op.head_dim,
         scale: op.scale,
         scale_log2: op.scale * std::f32::consts::LOG2_E,
+        sums: 0,
+        states: 0,
+        segments: 0,
+        unused: 0,
     };
     if op.q.elements() == 0 || documents == 0 {
         return Ok(Vec::new());
@@ -110,18 +129,39 @@ pub fn attention(op: &Attention, at: &dyn Addresses, tuning: &Tuning) -> Result<
     let row = tuning.attention(op.head_dim, rows.div_ceil(documents)).map_err(LaunchError::Tuning)?;
     // Each document ends inside a tile.
     let tiles = rows / u64::from(row.tile.rows) + documents;
-    let mut launches =
-        operands.launch(&row.entry, tiles * kv_heads as u64, row.tile.threads(), &arguments)?;
+    let blocks = tiles * kv_heads as u64;
+    let segments = pages.div_ceil(SEGMENT / PAGE_TOKENS);
+    let states = rows * kv_heads as u64 * u64::from(segments);
+    let sums_bytes = states * u64::from(op.head_dim) * 4;
+    let apart = tuning.attention_segments(&row.tile, blocks, segments);
+    let apart = apart.and_then(|apart| Some((apart, operands.workspace(sums_bytes + states * 8).ok()?)));
+    let mut launches = match apart {
+        None => operands.launch(&row.entry, blocks, row.tile.threads(), &arguments)?,
+        Some(((row, turns), workspace)) => {
+            arguments =
+                AttentionArguments { sums: workspace, states: workspace + sums_bytes, segments, ..arguments };
+            let mut walk = operands.launch(&row.entry, blocks, row.tile.threads(), &arguments)?;
+            walk.iter_mut().for_each(|launch| launch.grid[1] = turns);
+            walk
+        }
+    };
     launches.iter_mut().for_each(|launch| launch.shared_bytes = row.tile.shared_bytes());
+    if arguments.segments > 0 {
+        let threads = op.head_dim / 4;
+        let rows_a_block = MERGE_THREADS / threads;
+        let blocks = (rows * kv_heads as u64).div_ceil(rows_a_block.into());
+        let mut merge = operands.launch("attention_merge", blocks, threads, &arguments)?;
+        merge.iter_mut().for_each(|launch| launch.block[1] = rows_a_block);
+        launches.extend(merge);
+    }
     Ok(launches)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::launch::testing::{Flat, only};
+    use crate::launch::testing::{Flat, WORKSPACE, arguments_of, only};
     use crate::tuning::Capability;
-    use octo_ops::PAGE_TOKENS;
 
     fn packed(tokens: u32, documents: u32, [heads, kv_heads, head_dim]: [u32; 3]) -> Attention {
         let view = |buffer, heads| Flat::view(buffer, DType::Bf16, &[tokens, heads * head_dim]);
@@ -178,6 +218,35 @@ mod tests {
         assert_eq!((launch.grid, launch.block), ([6 * 2, 1, 1], [32, 1, 1]));
         assert_eq!([a.positions >> 40, a.page_table >> 40], [7, 8]);
         assert_eq!((a.pages_a_document, a.k_stride), (5, 2 * 64 * 64));
+    }
+
+    #[test]
+    fn few_rows_of_pages_for_long_contexts_walk_segments_apart_and_merge_them() {
+        let mut op = paged(6, [4, 2, 80]);
+        op.page_table = Some(Flat::view(8, DType::U32, &[6, 40]));
+        let launches = attention(&op, &Flat, &Tuning::new(Capability::A100)).unwrap();
+        let [walk, merge] = launches.as_slice() else { panic!("{launches:?}") };
+        assert_eq!(walk.entry, "attention_segments_sm80_hd128_16x64_s4");
+        // 40 pages have room for parts of three segments.
+        assert_eq!((walk.grid, walk.block), ([6 * 2, 3, 1], [32, 1, 1]));
+        assert_eq!(walk.shared_bytes, (16 + 4 * 64) * 128 * 2);
+        let a: AttentionArguments = arguments_of(walk);
+        assert_eq!((a.segments, a.sums, a.states), (3, WORKSPACE, WORKSPACE + 6 * 4 * 3 * 80 * 4));
+        // Twenty threads a row, six rows a block.
+        assert_eq!(
+            (merge.entry.as_str(), merge.grid, merge.block),
+            ("attention_merge", [4, 1, 1], [20, 6, 1])
+        );
+        assert_eq!(merge.arguments, walk.arguments);
+    }
+
+    #[test]
+    fn what_the_workspace_cannot_hold_is_walked_in_one_go() {
+        let mut op = paged(8, [64, 8, 256]);
+        op.page_table = Some(Flat::view(8, DType::U32, &[8, 8000]));
+        assert_eq!(attention(&op, &Flat, &Tuning::new(Capability::A100)).unwrap().len(), 2);
+        op.page_table = Some(Flat::view(8, DType::U32, &[8, 9000]));
+        assert_eq!(launch(&op).0.entry, "attention_sm80_hd256_16x32_s4");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! All products are d\[m, n\] = Σₖ a(m, k)·b(n, k); which operand has k contiguous is the row's layout. The op itself has
 //! been checked before (`Op::check`); here stands only what the kernel asks beyond that.
 
-use crate::tuning::{Tuning, TuningError};
+use crate::tuning::{Row, Tuning, TuningError};
 use crate::{Addresses, Launch, arguments};
 use octo_ops::{DType, GateUpSwiglu, LinearBackwardInput, LinearBackwardWeight, LinearResidual, View};
 
@@ -104,7 +104,7 @@ pub fn linear_residual(
         a: ("x", &op.x),
         b: ("weight", &op.weight),
         out: ("out", &op.out, DType::Bf16),
-        extra: Some(("residual", &op.residual)),
+        extra: Some(("residual", &op.residual, DType::Bf16)),
         shape: [op.x.rows(), op.weight.rows(), op.x.row_elements()],
         accumulate: false,
     };
@@ -125,7 +125,7 @@ pub fn gate_up_swiglu(
         a: ("x", &op.x),
         b: ("weight", &op.weight),
         out: ("product", &op.product, DType::Bf16),
-        extra: op.gate_up.as_ref().map(|view| ("gate_up", view)),
+        extra: op.gate_up.as_ref().map(|view| ("gate_up", view, DType::Bf16)),
         shape: [op.x.rows(), op.weight.rows(), op.x.row_elements()],
         accumulate: false,
     };
@@ -197,13 +197,38 @@ pub fn head_logits(
     product.launch_as("head_logits", at, tuning)
 }
 
+/// Of hidden · weightᵀ the largest logit and the sum of exponentials of each part of 128 ids, and the logits of `labels`, by a
+/// row of [`Tuning::head_parts`]; a row of `parts` has room for them. On behalf of the op that is named in errors.
+///
+/// # Errors
+/// [`GemmError`].
+pub fn head_parts(
+    op: &'static str,
+    [hidden, weight]: [&View; 2],
+    labels: &View,
+    parts: &View,
+    at: &dyn Addresses,
+    row: &Row,
+) -> Result<Vec<Launch>, GemmError> {
+    let product = Product {
+        op,
+        a: ("hidden", hidden),
+        b: ("weight", weight),
+        out: ("parts", parts, DType::F32),
+        extra: Some(("labels", labels, DType::I32)),
+        shape: [hidden.rows(), weight.rows(), hidden.row_elements()],
+        accumulate: false,
+    };
+    product.launch_on(row, at)
+}
+
 /// A product as the kernel sees it.
 struct Product<'a> {
     op: &'static str,
     a: (&'static str, &'a View),
     b: (&'static str, &'a View),
     out: (&'static str, &'a View, DType),
-    extra: Option<(&'static str, &'a View)>,
+    extra: Option<(&'static str, &'a View, DType)>,
     /// m, n, k.
     shape: [usize; 3],
     accumulate: bool,
@@ -217,13 +242,18 @@ impl Product<'_> {
 
     /// One launch of a row that stands under `table` in the table.
     fn launch_as(&self, table: &str, at: &dyn Addresses, tuning: &Tuning) -> Result<Vec<Launch>, GemmError> {
+        let [m, n, _] = self.shape.map(|axis| axis as u32);
+        self.launch_on(tuning.row(table, m, n)?, at)
+    }
+
+    /// One launch of this row.
+    fn launch_on(&self, row: &Row, at: &dyn Addresses) -> Result<Vec<Launch>, GemmError> {
         let [m, n, k] = self.shape.map(|axis| axis as u32);
-        let row = tuning.row(table, m, n)?;
         let (a, b) = (self.copied(self.a, at)?, self.copied(self.b, at)?);
         let (name, out, dtype) = self.out;
         self.takes(name, out, dtype)?;
-        if let Some((name, view)) = self.extra {
-            self.takes(name, view, DType::Bf16)?;
+        if let Some((name, view, dtype)) = self.extra {
+            self.takes(name, view, dtype)?;
         }
         if m == 0 || n == 0 {
             return Ok(Vec::new());
@@ -236,11 +266,11 @@ impl Product<'_> {
             a,
             b,
             out: at.address(out),
-            extra: self.extra.map_or(0, |(_, view)| at.address(view)),
+            extra: self.extra.map_or(0, |(_, view, _)| at.address(view)),
             a_stride: self.a.1.row_stride() as u64,
             b_stride: self.b.1.row_stride() as u64,
             out_stride: out.row_stride() as u64,
-            extra_stride: self.extra.map_or(0, |(_, view)| view.row_stride() as u64),
+            extra_stride: self.extra.map_or(0, |(_, view, _)| view.row_stride() as u64),
             m,
             n,
             k,

@@ -95,6 +95,12 @@ pub(crate) fn chunks(op: &'static str, tokens: u32, vocab: usize) -> Result<Vec<
     Ok((0..tokens.max(1)).step_by(rows.max(1) as usize).map(chunk).collect())
 }
 
+/// Where `head_parts` leaves what it sums of so many rows, f32: two numbers a part of a row, then the label's logit; for
+/// [`InWorkspace`].
+pub(crate) fn parts(rows: u32, vocab: u32) -> View {
+    View::new(WORKSPACE, 0, DType::F32, &[rows, (2 * vocab.div_ceil(PART) + 1).next_multiple_of(4)])
+}
+
 /// Addresses with those of chunks.
 pub(crate) struct InWorkspace<'a>(pub &'a dyn Addresses);
 

@@ -1,6 +1,6 @@
-//! Launcher of `cuda/head_sample.cu`.
+//! Launcher of `cuda/head_sample.cu`, and of `head_sample_slices.cu` where rows are few.
 
-use crate::head::{InWorkspace, chunks};
+use crate::head::{Chunk, InWorkspace, chunks};
 use crate::tuning::Tuning;
 use crate::{Addresses, Launch, LaunchError, Operands, arguments};
 use octo_ops::{DType, HeadSample};
@@ -32,6 +32,40 @@ arguments! {
     }
 }
 
+/// Threads of a block that has a slice of a row.
+const SLICE_THREADS: u32 = 512;
+
+arguments! {
+    /// `HeadSampleSlicesArguments` of `cuda/head_sample_slices.cu`. Addresses are the device's.
+    pub struct HeadSampleSlicesArguments {
+        /// Logits of a chunk of rows, in the workspace.
+        pub logits: u64,
+        /// An `octo_ops::SamplingRow` for each of these rows.
+        pub sampling: u64,
+        /// Their tokens.
+        pub tokens: u64,
+        /// Log-probabilities of these under the model itself.
+        pub logprob_raw: u64,
+        /// Log-probabilities under what was sampled from.
+        pub logprob_sampled: u64,
+        /// Which tokens the cuts have kept, or 0.
+        pub support: u64,
+        /// What the blocks of a row leave for each other, [`ROW_BETWEEN_BYTES`] a row, behind the logits.
+        pub rows_between: u64,
+        /// Four numbers a part and row, behind that.
+        pub parts: u64,
+        /// Elements between rows of `logits`.
+        pub stride: u64,
+        /// Columns of `logits`.
+        pub vocab: u32,
+        /// Parts of a slice.
+        pub slice_parts: u32,
+    }
+}
+
+/// Bytes of `RowBetween`: eight histograms of 256 bins, sums of 256 slices, two counters and padding.
+const ROW_BETWEEN_BYTES: u64 = 8 * (8 * 256 + 256) + 16;
+
 /// The next token of each row, with its log-probabilities.
 ///
 /// # Errors
@@ -48,21 +82,69 @@ pub fn head_sample(op: &HeadSample, at: &dyn Addresses, tuning: &Tuning) -> Resu
     let mut launches = Vec::new();
     for chunk in chunks(HeadSample::NAME, op.hidden.rows() as u32, op.weight.rows())? {
         launches.extend(chunk.logits(HeadSample::NAME, [&op.hidden, &op.weight], at, tuning)?);
-        let arguments = HeadSampleArguments {
-            logits: operands.address("logits", &chunk.logits, &[DType::F32])?,
-            sampling: at.address(&chunk.of(&op.sampling)),
-            tokens: at.address(&chunk.of(&op.tokens)),
-            logprob_raw: at.address(&chunk.of(&op.logprob_raw)),
-            logprob_sampled: at.address(&chunk.of(&op.logprob_sampled)),
-            support: op.support.map_or(0, |view| at.address(&chunk.of(&view))),
-            stride: chunk.logits.row_stride() as u64,
-            vocab: op.weight.rows() as u32,
-            unused: 0,
-        };
-        let mut rows = operands.launch("head_sample", chunk.rows.into(), THREADS, &arguments)?;
-        rows.iter_mut().for_each(|launch| launch.shared_bytes = chunk.shared_bytes());
-        launches.extend(rows);
+        let parts = chunk.shared_bytes() / 8;
+        let slices = tuning.head_slices(chunk.rows, parts);
+        let logits = operands.address("logits", &chunk.logits, &[DType::F32])?;
+        let [sampling, tokens, logprob_raw, logprob_sampled] =
+            [&op.sampling, &op.tokens, &op.logprob_raw, &op.logprob_sampled]
+                .map(|view| at.address(&chunk.of(view)));
+        let support = op.support.map_or(0, |view| at.address(&chunk.of(&view)));
+        let (stride, vocab) = (chunk.logits.row_stride() as u64, op.weight.rows() as u32);
+        let behind = (u64::from(chunk.rows) * stride * 4).next_multiple_of(256);
+        let between = u64::from(chunk.rows) * ROW_BETWEEN_BYTES;
+        let all = operands.workspace(behind + between + u64::from(chunk.rows) * u64::from(parts) * 16);
+        if let (Some([slices, slice_parts]), Ok(workspace)) = (slices, all) {
+            let rows_between = workspace + behind;
+            let parts = rows_between + between;
+            let arguments = HeadSampleSlicesArguments {
+                logits,
+                sampling,
+                tokens,
+                logprob_raw,
+                logprob_sampled,
+                support,
+                rows_between,
+                parts,
+                stride,
+                vocab,
+                slice_parts,
+            };
+            launches.extend(sliced(&operands, &chunk, slices, &arguments)?);
+        } else {
+            let arguments = HeadSampleArguments {
+                logits,
+                sampling,
+                tokens,
+                logprob_raw,
+                logprob_sampled,
+                support,
+                stride,
+                vocab,
+                unused: 0,
+            };
+            let mut rows = operands.launch("head_sample", chunk.rows.into(), THREADS, &arguments)?;
+            rows.iter_mut().for_each(|launch| launch.shared_bytes = chunk.shared_bytes());
+            launches.extend(rows);
+        }
     }
+    Ok(launches)
+}
+
+/// Both launches over so many slices a row.
+fn sliced(
+    operands: &Operands<'_>,
+    chunk: &Chunk,
+    slices: u32,
+    arguments: &HeadSampleSlicesArguments,
+) -> Result<Vec<Launch>, LaunchError> {
+    let mut launches = operands.launch("head_sample_parts", slices.into(), SLICE_THREADS, arguments)?;
+    let mut draw = operands.launch("head_sample_slices", slices.into(), SLICE_THREADS, arguments)?;
+    for launch in &mut draw {
+        launch.shared_bytes = chunk.shared_bytes();
+        launch.cooperative = true;
+    }
+    launches.extend(draw);
+    launches.iter_mut().for_each(|launch| launch.grid[1] = chunk.rows);
     Ok(launches)
 }
 
@@ -98,6 +180,25 @@ mod tests {
         let all = HeadSample { support: None, ..op(2, 300) };
         let launches = head_sample(&all, &Flat, &Tuning::new(Capability::A100)).unwrap();
         assert_eq!(arguments_of::<HeadSampleArguments>(&launches[1]).support, 0);
+    }
+
+    #[test]
+    fn few_rows_are_cut_into_slices_that_wait_for_each_other() {
+        let launches = head_sample(&op(2, 5000), &Flat, &Tuning::new(Capability::A100)).unwrap();
+        let [_, parts, draw] = launches.as_slice() else { panic!("{launches:?}") };
+        assert_eq!([&parts.entry, &draw.entry], ["head_sample_parts", "head_sample_slices"]);
+        // 40 parts in slices of sixteen.
+        assert_eq!(
+            [parts.grid, draw.grid, parts.block, draw.block],
+            [[3, 2, 1], [3, 2, 1], [512, 1, 1], [512, 1, 1]]
+        );
+        assert_eq!([parts.cooperative, draw.cooperative], [false, true]);
+        assert_eq!([parts.shared_bytes, draw.shared_bytes], [0, 40 * 8]);
+        let a: HeadSampleSlicesArguments = arguments_of(draw);
+        assert_eq!((a.logits, a.stride, a.vocab, a.slice_parts), (WORKSPACE, 5120, 5000, 16));
+        assert_eq!(a.support, 7 << 40);
+        assert_eq!((a.rows_between, a.parts), (WORKSPACE + 40960, WORKSPACE + 40960 + 2 * 18448));
+        assert_eq!(parts.arguments, draw.arguments);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! line with the sources as they lie in the repository, so that PTX older than its source is found without a compiler.
 //! Nothing here runs when the program does.
 
-use crate::tuning::{attention_backward_rows, attention_rows, rows};
+use crate::tuning::{attention_backward_rows, attention_rows, attention_segment_rows, head_parts_rows, rows};
 use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::path::{Path, PathBuf};
@@ -72,8 +72,9 @@ pub fn units(folder: &Path) -> Result<Vec<Unit>, SourceError> {
         }
     }
     let mut units = Vec::new();
-    let products = rows().iter().map(|row| (&row.entry, row.source, &row.defines));
-    let attention = attention_rows().iter().map(|row| (&row.entry, row.source, &row.defines));
+    let products = rows().iter().chain(head_parts_rows()).map(|row| (&row.entry, row.source, &row.defines));
+    let attention = attention_rows().iter().chain(attention_segment_rows());
+    let attention = attention.map(|row| (&row.entry, row.source, &row.defines));
     let backward = attention_backward_rows().iter().map(|row| (&row.entry, row.source, &row.defines));
     let mut varied = BTreeSet::new();
     for (entry, source, defines) in products.chain(attention).chain(backward) {

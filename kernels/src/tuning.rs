@@ -4,11 +4,14 @@
 //! entry, and [`Tuning::row`] says which row serves an op of which shape on which device. Kernels without variants
 //! (one entry a source, no defines) do not stand here.
 //!
-//! What a tile means is said in `cuda/include/gemm_tile.cuh`, `attention_tile.cuh` and `attention_backward_tile.cuh`. Which row is fastest is decided by measuring; no row may
+//! [`Tuning`] chooses; the rows stand in `tuning/table.rs`. What a tile means is said in `cuda/include/gemm_tile.cuh`, `attention_tile.cuh` and `attention_backward_tile.cuh`. Which row is fastest is decided by measuring; no row may
 //! decide what is computed, and [`Row::bits`] says which rows give the same bits.
 
+mod table;
+
+pub use table::{attention_backward_rows, attention_rows, attention_segment_rows, head_parts_rows, rows};
+
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
 
 /// One compiled variant of a kernel, of a matrix product unless said otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -285,6 +288,15 @@ impl Tuning {
     }
 }
 
+/// Turns of a device's blocks that dealing out segments aims at: so many that the last turn, in which not all have work,
+/// and contexts of unequal length cost little.
+const SEGMENT_TURNS: u64 = 4;
+
+/// Slices of a row at most: `cuda/head_sample_slices.cu` has room for their sums.
+const HEAD_SLICES: u32 = 256;
+/// Parts of a slice at least: one for each of a block's sixteen warps.
+const HEAD_SLICE_PARTS: u32 = 16;
+
 impl Tuning {
     /// The row for attention over heads of `head_dim` elements and documents of `rows` rows each, query heads of a
     /// group included: of the narrowest that take the head, the lowest that covers the rows, or the highest.
@@ -306,6 +318,42 @@ impl Tuning {
             .min_by_key(|row| row.tile.rows)
             .or_else(|| suitable().max_by_key(|row| row.tile.rows))
             .ok_or_else(|| self.no_row("attention"))
+    }
+
+    /// The row that walks segments of the keys, and the number of blocks that a tile's segments are dealt out to, where
+    /// `blocks` of `tile` leave a device with room for more and tables of pages have so many segments. None where each
+    /// block should walk all of its keys, and where the user has fixed a row that does.
+    pub fn attention_segments(
+        &self,
+        tile: &AttentionTile,
+        blocks: u64,
+        segments: u32,
+    ) -> Option<(&'static Row<AttentionTile>, u32)> {
+        let row = attention_segment_rows().iter().find(|row| row.tile == *tile)?;
+        let wanted = SEGMENT_TURNS * u64::from(self.capability.multiprocessors * tile.resident);
+        // A grid has at most 65,535 blocks along its second axis.
+        let apart = wanted.div_ceil(blocks.max(1)).min(segments.min(u16::MAX.into()).into()) as u32;
+        (apart > 1 && self.fixed_attention.is_none()).then_some((row, apart))
+    }
+
+    /// The row for a product that leaves sums of parts in place of `m` × `n` logits, with the tile that [`Tuning::row`] chooses
+    /// for logits; none where that tile is narrower than a part.
+    ///
+    /// # Errors
+    /// [`TuningError::NoRow`].
+    pub fn head_parts(&self, m: u32, n: u32) -> Result<Option<&'static Row>, TuningError> {
+        let tile = self.row("head_logits", m, n)?.tile;
+        Ok(head_parts_rows().iter().find(|row| row.tile == tile))
+    }
+
+    /// How many slices the sampler cuts each of `rows` rows into, and of how many parts of the vocabulary, where rows are so
+    /// few that they can share blocks: a block a multiprocessor, since those of a row wait for each other. None where
+    /// one block takes a row.
+    pub fn head_slices(&self, rows: u32, parts: u32) -> Option<[u32; 2]> {
+        let most = self.capability.multiprocessors.checked_div(rows).unwrap_or(0).min(HEAD_SLICES);
+        let slice_parts = parts.div_ceil(most.max(1)).max(HEAD_SLICE_PARTS);
+        let slices = parts.div_ceil(slice_parts);
+        (slices > 1).then_some([slices, slice_parts])
     }
 
     /// The row for gradients of attention over heads of `head_dim` elements: the narrowest that takes the head.
@@ -356,206 +404,23 @@ fn named<T>(rows: &'static [Row<T>], op: &str, entry: &str) -> Result<&'static R
     })
 }
 
-/// Every row of a matrix product.
-pub fn rows() -> &'static [Row] {
-    &TABLE
-}
-
-/// Every row of attention.
-pub fn attention_rows() -> &'static [Row<AttentionTile>] {
-    &ATTENTION_TABLE
-}
-
-/// Every row of attention's backward pass.
-pub fn attention_backward_rows() -> &'static [Row<AttentionBackwardTile>] {
-    &ATTENTION_BACKWARD_TABLE
-}
-
-static TABLE: LazyLock<Vec<Row>> = LazyLock::new(|| {
-    let forward = "one f32 sum an output, steps of 16 terms ascending (mma.sync m16n8k16)";
-    let mut table = Vec::new();
-    for Product { op, layout, epilogue, tiles } in GEMMS {
-        for &(tile, reason) in tiles.iter() {
-            let Tile { m, n, k, stages, warps, resident } = tile;
-            let entry = format!("{op}_sm80_{}_{m}x{n}x{k}_s{stages}", layout.to_lowercase());
-            let mut defines = vec![("ENTRY", entry.clone()), ("LAYOUT", layout.to_string())];
-            defines.extend(epilogue.map(|epilogue| ("EPILOGUE", epilogue.to_string())));
-            defines.push(("TILE", format!("{m},{n},{k},{stages},{},{},{resident}", warps[0], warps[1])));
-            let (arch, bits) = ("sm_80", forward);
-            let source = if epilogue.is_some() { "gemm" } else { op };
-            table.push(Row { op, arch, source, entry, defines, tile, bits, reason });
-        }
-    }
-    table
-});
-
-/// A tile and why it is in the table.
-type Reasoned = (Tile, &'static str);
-
-/// Rows of one op: names of the layout in `gemm_tile.cuh` and of the epilogue in `gemm_epilogue.cuh`; without one the op
-/// has a source of its own.
-struct Product {
-    op: &'static str,
-    layout: &'static str,
-    epilogue: Option<&'static str>,
-    tiles: &'static [Reasoned],
-}
-
-const fn product(
-    op: &'static str,
-    layout: &'static str,
-    epilogue: Option<&'static str>,
-    tiles: &'static [Reasoned],
-) -> Product {
-    Product { op, layout, epilogue, tiles }
-}
-
-const GEMMS: [Product; 6] = [
-    product("linear_residual", "NT", Some("AddResidual"), &[NARROW, DECODE, SMALL, SQUARE, WIDE]),
-    product("gate_up_swiglu", "NT", Some("Swiglu"), &[DECODE, SMALL, SQUARE, WIDE]),
-    product("qkv_rope", "NT", None, &[HEADS, DECODE, SMALL, SQUARE, WIDE]),
-    // All three ops of the head take these.
-    product("head_logits", "NT", Some("StoreF32"), &[DECODE, SMALL, SQUARE, WIDE]),
-    product("linear_backward_input", "NN", Some("StoreBf16"), &[SMALL, SQUARE, WIDE]),
-    product("linear_backward_weight", "TN", Some("StoreF32"), &[SMALL, SQUARE, WIDE]),
-];
-
-const NARROW: Reasoned = (
-    Tile { m: 16, n: 16, k: 64, stages: 10, warps: [1, 2], resident: 1 },
-    "decode into few columns: 128 blocks for 2,048 columns, each with 18 KiB of weights on their way",
-);
-
-const HEADS: Reasoned = (
-    Tile { m: 16, n: 32, k: 64, stages: 8, warps: [1, 2], resident: 1 },
-    "decode into few heads: 96 blocks for 3,072 columns; a warp needs both halves of sixteen columns",
-);
-
-const DECODE: Reasoned = (
-    Tile { m: 16, n: 64, k: 64, stages: 6, warps: [1, 4], resident: 1 },
-    "decode into many columns: rows of x are read a quarter as often, 40 KiB of weights on their way a block",
-);
-
-const SMALL: Reasoned = (
-    Tile { m: 64, n: 64, k: 64, stages: 4, warps: [2, 2], resident: 2 },
-    "prefill of a few rows, and products too small to fill the device with larger tiles",
-);
-
-const SQUARE: Reasoned = (
-    Tile { m: 128, n: 128, k: 32, stages: 4, warps: [2, 2], resident: 2 },
-    "training: 64 × 64 a warp halves shared-memory reads against 64 × 32; two blocks hide each other's barriers",
-);
-
-const WIDE: Reasoned = (
-    Tile { m: 128, n: 256, k: 32, stages: 4, warps: [2, 4], resident: 1 },
-    "large training products: a quarter less L2 traffic than 128 × 128; 96 KiB fit every device since 8.0",
-);
-
-static ATTENTION_TABLE: LazyLock<Vec<Row<AttentionTile>>> = LazyLock::new(|| {
-    let row = |&(tile, reason): &(AttentionTile, &'static str)| {
-        let AttentionTile { head_dim, rows, stage_keys, resident } = tile;
-        let entry = format!("attention_sm80_hd{head_dim}_{rows}x{stage_keys}_s{}", AttentionTile::STAGES);
-        let defines =
-            vec![("ENTRY", entry.clone()), ("TILE", format!("{head_dim},{rows},{stage_keys},{resident}"))];
-        let bits = "keys in blocks of 128 and segments of 1,024, ascending (docs/numerics.md)";
-        let (op, arch, source) = ("attention", "sm_80", "attention");
-        Row { op, arch, source, entry, defines, tile, bits, reason }
-    };
-    ATTENTIONS.iter().map(row).collect()
-});
-
-const ATTENTIONS: [(AttentionTile, &str); 6] = [
-    (
-        AttentionTile { head_dim: 64, rows: 128, stage_keys: 64, resident: 1 },
-        "training and prefill: eight warps share each key",
-    ),
-    (
-        AttentionTile { head_dim: 64, rows: 16, stage_keys: 64, resident: 4 },
-        "decode: the heads of a group are the rows; 24 KiB of keys and values on their way a block",
-    ),
-    (
-        AttentionTile { head_dim: 128, rows: 128, stage_keys: 64, resident: 1 },
-        "training and prefill: eight warps share each key; queries stay in registers",
-    ),
-    (
-        AttentionTile { head_dim: 128, rows: 16, stage_keys: 64, resident: 2 },
-        "decode: the heads of a group are the rows; 48 KiB of keys and values on their way a block",
-    ),
-    (
-        AttentionTile { head_dim: 256, rows: 64, stage_keys: 32, resident: 1 },
-        "wide heads: sums of the output take half the registers, so queries are read from shared memory again",
-    ),
-    (AttentionTile { head_dim: 256, rows: 16, stage_keys: 32, resident: 2 }, "decode with wide heads"),
-];
-
-static ATTENTION_BACKWARD_TABLE: LazyLock<Vec<Row<AttentionBackwardTile>>> = LazyLock::new(|| {
-    let row = |&(tile, reason): &(AttentionBackwardTile, &'static str)| {
-        let AttentionBackwardTile { gradient, head_dim, own, sixteens, stage, stages, columns, resident } =
-            tile;
-        let (name, kernel) = match gradient {
-            AttentionGradient::Queries => ("queries", "QueryGradient"),
-            AttentionGradient::Keys => ("keys", "KeyGradient"),
-        };
-        let entry = format!("attention_backward_{name}_sm80_hd{head_dim}_{own}x{stage}_s{stages}");
-        let defines = vec![
-            ("ENTRY", entry.clone()),
-            ("GRADIENT", kernel.to_string()),
-            ("TILE", format!("{head_dim},{own},{sixteens},{stage},{stages},{columns},{resident}")),
-        ];
-        let bits = "steps of 16 keys (or rows), ascending from the document's start";
-        let (op, arch, source) = ("attention_backward", "sm_80", "attention_backward");
-        Row { op, arch, source, entry, defines, tile, bits, reason }
-    };
-    ATTENTION_BACKWARDS.iter().map(row).collect()
-});
-
-const ATTENTION_BACKWARDS: [(AttentionBackwardTile, &str); 6] = [
-    (
-        AttentionBackwardTile { head_dim: 64, sixteens: 2, columns: 64, resident: 2, ..QUERIES },
-        "32 queries a warp halve shared-memory reads; two blocks hide each other's barriers and short documents",
-    ),
-    (
-        AttentionBackwardTile { head_dim: 64, sixteens: 2, columns: 64, resident: 2, ..KEYS },
-        "32 keys a warp halve shared-memory reads of rows; 128 a block keep rows' traffic below what L2 gives",
-    ),
-    (QUERIES, "queries and dout stay in registers, 64 of each thread's"),
-    (KEYS, "sums take half the registers, keys 32; values are read again from shared memory"),
-    (
-        AttentionBackwardTile { head_dim: 256, own: 64, stage: 16, stages: 2, columns: 256, ..QUERIES },
-        "sums take half the registers; what is owned takes two thirds of shared memory",
-    ),
-    (
-        AttentionBackwardTile { head_dim: 256, own: 64, stage: 16, ..KEYS },
-        "two blocks share the columns of a tile, for the registers; both compute its scores",
-    ),
-];
-
-const QUERIES: AttentionBackwardTile = AttentionBackwardTile {
-    gradient: AttentionGradient::Queries,
-    head_dim: 128,
-    own: 128,
-    sixteens: 1,
-    stage: 64,
-    stages: 3,
-    columns: 128,
-    resident: 1,
-};
-
-const KEYS: AttentionBackwardTile =
-    AttentionBackwardTile { gradient: AttentionGradient::Keys, stages: 2, ..QUERIES };
-
 #[cfg(test)]
 mod tests {
+    use super::table::{GEMMS, Product};
     use super::*;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
     #[test]
     fn entries_are_unique() {
-        let products = rows().iter().map(|row| row.entry.as_str());
-        let attention = attention_rows().iter().map(|row| row.entry.as_str());
+        let products = rows().iter().chain(head_parts_rows()).map(|row| row.entry.as_str());
+        let attention = attention_rows().iter().chain(attention_segment_rows());
+        let attention = attention.map(|row| row.entry.as_str());
         let backward = attention_backward_rows().iter().map(|row| row.entry.as_str());
         let entries: BTreeSet<&str> = products.chain(attention).chain(backward).collect();
-        assert_eq!(entries.len(), rows().len() + attention_rows().len() + attention_backward_rows().len());
+        let attention = attention_rows().len() + attention_segment_rows().len();
+        let products = rows().len() + head_parts_rows().len();
+        assert_eq!(entries.len(), products + attention + attention_backward_rows().len());
     }
 
     #[test]
@@ -623,6 +488,40 @@ mod tests {
         let wide = tuning.attention(256, 1).unwrap_err();
         assert_eq!(wide, TuningError::HeadTooWide { op: "attention", head_dim: 256, most: 128 });
         assert!(tuning.fix("attention", "linear_residual_sm80_nt_64x64x64_s4").is_err());
+    }
+
+    #[test]
+    fn segments_are_dealt_out_where_blocks_are_few() {
+        let mut tuning = Tuning::new(Capability::A100);
+        let apart = |tuning: &Tuning, rows, blocks, segments| {
+            let tile = tuning.attention(128, rows).unwrap().tile;
+            tuning.attention_segments(&tile, blocks, segments).map(|(row, apart)| (row.entry.as_str(), apart))
+        };
+        let entry = "attention_segments_sm80_hd128_16x64_s4";
+        // Four turns of 108 multiprocessors with two blocks each.
+        assert_eq!(apart(&tuning, 4, 8, 128), Some((entry, 108)));
+        assert_eq!(apart(&tuning, 4, 8, 5), Some((entry, 5)));
+        assert_eq!(apart(&tuning, 4, 432, 128), Some((entry, 2)));
+        assert_eq!(apart(&tuning, 4, 864, 128), None);
+        assert_eq!(apart(&tuning, 4, 8, 1), None);
+        assert_eq!(apart(&tuning, 4, 8, 0), None);
+        // Tall tiles walk all keys, and so does what a user has fixed.
+        assert_eq!(apart(&tuning, 17, 8, 128), None);
+        tuning.fix("attention", "attention_sm80_hd128_16x64_s4").unwrap();
+        assert_eq!(apart(&tuning, 4, 8, 128), None);
+    }
+
+    #[test]
+    fn few_rows_share_the_multiprocessors_and_many_have_a_block_each() {
+        let tuning = Tuning::new(Capability::A100);
+        assert_eq!(tuning.head_slices(1, 1002), Some([63, 16]));
+        assert_eq!(tuning.head_slices(32, 1002), Some([3, 334]));
+        assert_eq!(tuning.head_slices(54, 1002), Some([2, 501]));
+        assert_eq!(tuning.head_slices(55, 1002), None);
+        assert_eq!(tuning.head_slices(1, 16), None);
+        assert_eq!(tuning.head_slices(0, 1002), None);
+        let wide = Tuning::new(Capability { multiprocessors: 1000, ..Capability::A100 });
+        assert_eq!(wide.head_slices(1, 1 << 20), Some([256, 4096]));
     }
 
     #[test]

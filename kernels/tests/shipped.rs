@@ -12,11 +12,11 @@ use octo_kernels::embed_backward::{
 };
 use octo_kernels::gemm::GemmArguments;
 use octo_kernels::grad_norm::{GradNormFinishArguments, GradNormPartsArguments};
-use octo_kernels::head_logprob::HeadLogprobArguments;
+use octo_kernels::head_logprob::{HeadLogprobArguments, HeadLogprobJoinArguments};
 use octo_kernels::head_loss::HeadLossArguments;
 use octo_kernels::head_policy::HeadPolicyArguments;
 use octo_kernels::head_policy_backward::HeadPolicyBackwardArguments;
-use octo_kernels::head_sample::HeadSampleArguments;
+use octo_kernels::head_sample::{HeadSampleArguments, HeadSampleSlicesArguments};
 use octo_kernels::loss_sum::LossSumArguments;
 use octo_kernels::qkv_rope::QkvRopeArguments;
 use octo_kernels::random_fill::RandomFillArguments;
@@ -44,7 +44,7 @@ fn layout<A: Arguments>() -> Layout {
 fn taken(source: &str, entry: &str) -> Layout {
     match source {
         "adamw" => layout::<AdamWArguments>(),
-        "attention" => layout::<AttentionArguments>(),
+        "attention" | "attention_segments" | "attention_merge" => layout::<AttentionArguments>(),
         "attention_backward" => layout::<AttentionBackwardArguments>(),
         "bias_backward" | "rms_norm_backward" if entry.ends_with("_finish") => {
             layout::<ColumnSumsArguments>()
@@ -57,11 +57,14 @@ fn taken(source: &str, entry: &str) -> Layout {
         "gemm" => layout::<GemmArguments>(),
         "grad_norm" if entry.ends_with("_finish") => layout::<GradNormFinishArguments>(),
         "grad_norm" => layout::<GradNormPartsArguments>(),
+        "head_logprob" if entry.ends_with("_join") => layout::<HeadLogprobJoinArguments>(),
+        "head_parts" => layout::<GemmArguments>(),
         "head_logprob" => layout::<HeadLogprobArguments>(),
         "head_loss" => layout::<HeadLossArguments>(),
         "head_policy" => layout::<HeadPolicyArguments>(),
         "head_policy_backward" => layout::<HeadPolicyBackwardArguments>(),
         "head_sample" => layout::<HeadSampleArguments>(),
+        "head_sample_slices" => layout::<HeadSampleSlicesArguments>(),
         "loss_sum" => layout::<LossSumArguments>(),
         "qkv_rope" => layout::<QkvRopeArguments>(),
         "random_fill" => layout::<RandomFillArguments>(),

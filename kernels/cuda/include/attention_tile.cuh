@@ -9,11 +9,11 @@
 // ascending. A key that a row does not see has probability +0, and adding +0 or multiplying by 1 changes no bit but
 // the sign of a zero, which `finish` takes away. So blocks, warps and stages may be left out where no row sees a key.
 #pragma once
-#include "approximate.cuh"
 #include "attention_rows.cuh"
+#include "attention_state.cuh"
 #include "local.cuh"
 
-constexpr u32 KEY_BLOCK = 128, KEY_SEGMENT = 1024, PAGE_TOKENS = 64;
+constexpr u32 KEY_BLOCK = 128, PAGE_TOKENS = 64;
 
 // Head dimension as it is computed, rows of a block, keys of a stage, blocks that share a multiprocessor. A warp has 16 rows.
 template <u32 HEAD_DIM_, u32 ROWS_, u32 STAGE_KEYS_, u32 RESIDENT_>
@@ -31,30 +31,6 @@ struct AttentionTile {
   // Whether the fragments of the queries stay in registers.
   static constexpr bool QUERIES_STAY = HEAD_DIM <= 128;
   static_assert(ROWS % 16 == 0 && HEAD_DIM % 64 == 0 && PAGE_TOKENS % STAGE_KEYS == 0 && 2 * PARTS % STAGES == 0);
-};
-
-// Strides are in elements.
-struct AttentionArguments {
-  const bf16* q;
-  const bf16* k;
-  const bf16* v;
-  bf16* out;
-  float* lse;
-  const u32* cu_seqlens;
-  const u32* positions;  // null without pages
-  const u32* page_table; // null without pages
-  u64 q_stride;
-  u64 k_stride; // from row to row, or from page to page
-  u64 v_stride;
-  u64 out_stride;
-  u32 tokens;
-  u32 documents;
-  u32 pages_a_document;
-  u32 kv_heads;
-  u32 group; // query heads that share a key-value head
-  u32 head_dim;
-  float scale;
-  float scale_log2; // scale · log2 e
 };
 
 // One row as a thread sees it.
@@ -89,24 +65,15 @@ struct AttentionState {
   }
 };
 
-// A largest score as an exponent of two; 0 where nothing was seen, so that differences are numbers.
-__device__ __forceinline__ float exponent_of(float max, float scale_log2) {
-  return max == -__int_as_float(0x7f800000) ? 0.0f : __fmul_rn(max, scale_log2);
-}
-
-// Factor for what was scaled to `from` and is now scaled to exponent `to`: 1 where they are the same, 0 where nothing was.
-__device__ __forceinline__ float rescale(float from, float to, float scale_log2) {
-  return exp2_approx(__fsub_rn(__fmul_rn(from, scale_log2), to));
-}
-
 // The largest of what the threads of a quad hold of a row.
 __device__ __forceinline__ float quad_max(float x) {
   x = fmaxf(x, __shfl_xor_sync(FULL_WARP, x, 1));
   return fmaxf(x, __shfl_xor_sync(FULL_WARP, x, 2));
 }
 
-// The block's way through the keys. All threads of the block run it together.
-template <class Tile>
+// The block's way through the keys: through all, or (APART) through those of every gridDim.y-th segment from number
+// blockIdx.y on. All threads of the block run it together.
+template <class Tile, bool APART>
 struct AttentionPipeline {
   static constexpr u32 SCORES = KEY_BLOCK / 8, PARTS = Tile::PARTS, STAGE_KEYS = Tile::STAGE_KEYS;
   static constexpr u32 ROW_BYTES = Tile::Keys::ROW_BYTES;
@@ -119,7 +86,8 @@ struct AttentionPipeline {
   u32 warp_keys;    // that any row of the warp sees
   u32 common_keys;  // that all rows of the warp see
   i32 position[2];  // of the thread's rows
-  u32 ring;         // in shared memory
+  u32 queries;      // in shared memory
+  u32 ring;         // beside them
   RowCopier<typename Tile::Keys, Tile::THREADS> copier;
   FragmentAddresses query_at, key_at, value_at;
   u32 query[Tile::QUERIES_STAY ? Tile::STEPS : 1][4];
@@ -130,39 +98,41 @@ struct AttentionPipeline {
   __device__ __forceinline__ AttentionPipeline(const AttentionArguments& arguments, const AttentionWork& w, u32 shared)
       : a(arguments),
         work(w),
+        queries(shared),
         ring(shared + Tile::ROWS * Tile::HEAD_DIM * 2),
         copier(arguments.head_dim),
         query_at(shared + Tile::Queries::offset(threadIdx.x / WARP * 16 + threadIdx.x % 16, threadIdx.x % WARP / 16)),
         key_at(ring + Tile::Keys::offset(threadIdx.x % 8 + threadIdx.x % WARP / 16 * 8, threadIdx.x / 8 % 2)),
-        value_at(ring + Tile::Keys::offset(threadIdx.x % 16, threadIdx.x % WARP / 16)) {
-    copy_queries(shared);
-    see();
-  }
+        value_at(ring + Tile::Keys::offset(threadIdx.x % 16, threadIdx.x % WARP / 16)) {}
 
+  // Every segment, ascending, joined as they come.
   __device__ __forceinline__ void run() {
-    static_assert(Tile::STAGES == 4 && PARTS >= 2, "the first three stages are not past the first values");
-    // The queries belong to the first group.
-    copy_stage<0>(0);
-    copy_stage<1>(0);
-    copy_stage<2>(0);
-    if constexpr (Tile::QUERIES_STAY) {
-      copy_async_wait<2>();
-      __syncthreads();
-      read_queries(Upto<Tile::STEPS>{});
-    }
+    static_assert(!APART);
+    copy_queries();
+    see();
+    begin(0);
     Earlier earlier;
 #pragma unroll 1
     for (u32 segment = 0; segment < keys; segment += KEY_SEGMENT) {
-      now.clear();
-      const u32 end = keys - segment < KEY_SEGMENT ? keys : segment + KEY_SEGMENT;
-#pragma unroll 1
-      for (u32 block = segment; block < end; block += KEY_BLOCK) {
-        run_block(block, Upto<PARTS>{});
-      }
-      now.sum[0] = quad_sum(now.sum[0]);
-      now.sum[1] = quad_sum(now.sum[1]);
+      run_segment(segment);
       if (segment > 0) merge(earlier);
-      if (end < keys) keep(earlier);
+      if (segment + KEY_SEGMENT < keys) keep(earlier);
+    }
+    copy_async_wait<0>();
+  }
+
+  // The block's own segments. What comes of each goes to memory.
+  __device__ __forceinline__ void run_apart() {
+    static_assert(APART);
+    see();
+    u32 segment = blockIdx.y * KEY_SEGMENT;
+    if (segment >= keys) return;
+    copy_queries();
+    begin(segment);
+#pragma unroll 1
+    for (; segment < keys; segment += gridDim.y * KEY_SEGMENT) {
+      run_segment(segment);
+      put(segment);
     }
     copy_async_wait<0>();
   }
@@ -176,9 +146,8 @@ struct AttentionPipeline {
       const bool there = at.position >= 0;
       const float inverse = __frcp_rn(now.sum[half]);
       if (there && lane % 4 == 0) {
-        const float log_sum = __fmul_rn(log2_approx(now.sum[half]), 0.693147181f);
         a.lse[static_cast<u64>(at.token) * (a.kv_heads * a.group) + at.head] =
-            __fmaf_rn(now.max[half], a.scale, log_sum);
+            log_sum_exp(now.max[half], now.sum[half], a.scale);
       }
       bf16* to = a.out + at.token * a.out_stride + at.head * a.head_dim;
       store_row(now.out, half, inverse, to, a.head_dim, there);
@@ -186,7 +155,7 @@ struct AttentionPipeline {
   }
 
  private:
-  __device__ __forceinline__ void copy_queries(u32 shared) const {
+  __device__ __forceinline__ void copy_queries() const {
     using Panel = typename Tile::Queries;
     const u64 from = global_address(a.q);
 #pragma unroll
@@ -194,7 +163,7 @@ struct AttentionPipeline {
       const u32 row = (i + threadIdx.x) / Panel::CHUNKS, chunk = (i + threadIdx.x) % Panel::CHUNKS;
       const u32 r = work.first + row, token = work.begin + r / a.group, head = work.kv_head * a.group + r % a.group;
       const u64 at = from + (token * a.q_stride + head * a.head_dim + chunk * 8) * 2;
-      copy_async_16<0>(shared + Panel::offset(row, chunk), at, r < work.rows && chunk * 8 < a.head_dim ? 16 : 0);
+      copy_async_16<0>(queries + Panel::offset(row, chunk), at, r < work.rows && chunk * 8 < a.head_dim ? 16 : 0);
     }
   }
 
@@ -218,13 +187,42 @@ struct AttentionPipeline {
     position[1] = AttentionRow(a, work, warp + lane / 4 + 8).position;
   }
 
-  // Stage STAGE of the block of keys that begins at `block`: PARTS stages of keys, then as many of values, then the next
-  // block's. A stage past the last key copies nothing; rows past it are zeros.
+  // The first stages of the block of keys that begins at `block`, and the queries, which belong to the first group.
+  __device__ __forceinline__ void begin(u32 block) {
+    static_assert(Tile::STAGES == 4 && PARTS >= 2, "the first three stages are not past the first values");
+    copy_stage<0>(block, block);
+    copy_stage<1>(block, block);
+    copy_stage<2>(block, block);
+    if constexpr (Tile::QUERIES_STAY) {
+      copy_async_wait<2>();
+      __syncthreads();
+      read_queries(Upto<Tile::STEPS>{});
+    }
+  }
+
+  // Where the block of keys after `block` begins.
+  __device__ __forceinline__ u32 after(u32 block) const {
+    const u32 next = block + KEY_BLOCK;
+    return APART && next % KEY_SEGMENT == 0 ? next + (gridDim.y - 1) * KEY_SEGMENT : next;
+  }
+
+  // The segment that begins at `segment`, from nothing to its state.
+  __device__ __forceinline__ void run_segment(u32 segment) {
+    now.clear();
+    const u32 end = keys - segment < KEY_SEGMENT ? keys : segment + KEY_SEGMENT;
+#pragma unroll 1
+    for (u32 block = segment; block < end; block += KEY_BLOCK) run_block(block, Upto<PARTS>{});
+    now.sum[0] = quad_sum(now.sum[0]);
+    now.sum[1] = quad_sum(now.sum[1]);
+  }
+
+  // Stage STAGE of the block of keys that begins at `block`: PARTS stages of keys, then as many of values, then those of the
+  // block at `next`. A stage past the last key copies nothing; rows past it are zeros.
   template <u32 STAGE>
-  __device__ __forceinline__ void copy_stage(u32 block) const {
+  __device__ __forceinline__ void copy_stage(u32 block, u32 next) const {
     constexpr u32 WITHIN = STAGE % (2 * PARTS), PART = WITHIN % PARTS;
     constexpr bool VALUES = WITHIN >= PARTS;
-    const u32 first = block + STAGE / (2 * PARTS) * KEY_BLOCK + PART * STAGE_KEYS;
+    const u32 first = (STAGE < 2 * PARTS ? block : next) + PART * STAGE_KEYS;
     if (first < keys) {
       const bf16* base = VALUES ? a.v : a.k;
       const u64 stride = VALUES ? a.v_stride : a.k_stride;
@@ -247,7 +245,7 @@ struct AttentionPipeline {
   __device__ __forceinline__ void next_stage(u32 block) const {
     copy_async_wait<Tile::STAGES - 2>();
     __syncthreads();
-    copy_stage<STAGE + Tile::STAGES - 1>(block);
+    copy_stage<STAGE + Tile::STAGES - 1>(block, after(block));
   }
 
   template <u32... STEP>
@@ -365,28 +363,20 @@ struct AttentionPipeline {
 
   // Merges the segments before into this one: both scaled to the larger maximum, the earlier first.
   __device__ __forceinline__ void merge(const Earlier& earlier) {
-    float before[2], after[2];
-#pragma unroll
-    for (u32 half = 0; half < 2; ++half) {
-      const float max = fmaxf(earlier_max[half], now.max[half]), exponent = exponent_of(max, a.scale_log2);
-      before[half] = rescale(earlier_max[half], exponent, a.scale_log2);
-      after[half] = rescale(now.max[half], exponent, a.scale_log2);
-      now.max[half] = max;
-      now.sum[half] = merged(earlier_sum[half], before[half], now.sum[half], after[half]);
-    }
+    const Join first(earlier_max[0], now.max[0], a.scale_log2), second(earlier_max[1], now.max[1], a.scale_log2);
+    now.max[0] = first.max;
+    now.max[1] = second.max;
+    now.sum[0] = first.of(earlier_sum[0], now.sum[0]);
+    now.sum[1] = second.of(earlier_sum[1], now.sum[1]);
 #pragma unroll
     for (u32 j = 0; j < Tile::EIGHTS; ++j) {
       float(&out)[4] = now.out[j];
       const float4 old = earlier.get(j);
-      out[0] = merged(old.x, before[0], out[0], after[0]);
-      out[1] = merged(old.y, before[0], out[1], after[0]);
-      out[2] = merged(old.z, before[1], out[2], after[1]);
-      out[3] = merged(old.w, before[1], out[3], after[1]);
+      out[0] = first.of(old.x, out[0]);
+      out[1] = first.of(old.y, out[1]);
+      out[2] = second.of(old.z, out[2]);
+      out[3] = second.of(old.w, out[3]);
     }
-  }
-
-  static __device__ __forceinline__ float merged(float earlier, float before, float now, float after) {
-    return __fmaf_rn(now, after, __fmul_rn(earlier, before));
   }
 
   __device__ __forceinline__ void keep(Earlier& earlier) {
@@ -399,6 +389,35 @@ struct AttentionPipeline {
     for (u32 j = 0; j < Tile::EIGHTS; ++j) {
       const float(&out)[4] = now.out[j];
       earlier.set(j, make_float4(out[0], out[1], out[2], out[3]));
+    }
+  }
+
+  // What came of the segment, of each row that sees a key of it: sixteen bytes a lane, whole sectors.
+  __device__ __forceinline__ void put(u32 segment) const {
+    const u32 lane = threadIdx.x % WARP, heads = a.kv_heads * a.group;
+#pragma unroll
+    for (u32 half = 0; half < 2; ++half) {
+      const u32 row = work.first + threadIdx.x / WARP * 16 + lane / 4 + half * 8;
+      const u32 token = work.begin + row / a.group, head = work.kv_head * a.group + row % a.group;
+      const u64 place = (static_cast<u64>(token) * heads + head) * a.segments + segment / KEY_SEGMENT;
+      const bool there = position[half] >= static_cast<i32>(segment);
+      if (there && lane % 4 == 0) {
+        store_8(a.states + place * 2, make_uint2(__float_as_uint(now.max[half]), __float_as_uint(now.sum[half])));
+      }
+      float* sums = a.sums + place * a.head_dim;
+#pragma unroll
+      for (u32 j = 0; j < Tile::EIGHTS; j += 2) {
+        u32 v[4];
+#pragma unroll
+        for (u32 e = 0; e < 2; ++e) {
+          v[e] = __float_as_uint(now.out[j][half * 2 + e]);
+          v[2 + e] = __float_as_uint(now.out[j + 1][half * 2 + e]);
+          exchange<1>(v[e], v[2 + e]);
+        }
+        // Lanes 2i and 2i + 1 now have four columns each, of this eight and of the next.
+        const u32 column = (j + lane % 2) * 8 + lane % 4 / 2 * 4;
+        if (there && column < a.head_dim) store_16(sums + column, make_uint4(v[0], v[1], v[2], v[3]));
+      }
     }
   }
 };

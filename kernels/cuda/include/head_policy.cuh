@@ -25,13 +25,13 @@ struct PolicyRow {
 
 __device__ __forceinline__ u32 support_words(u32 vocab) { return (vocab + 31) / 32; }
 
-// The set of a row's ids that are not minus infinity. All threads of a block together, a warp a part.
+// Of parts `first` to `end`: the set of a row's ids that are not minus infinity. All threads of a block together, a warp a part.
 template <class Row>
-__device__ __forceinline__ void store_support(const Row& row, u32* words) {
-  const u32 lane = threadIdx.x % WARP, warps = blockDim.x / WARP, count = (row.vocab + PART - 1) / PART;
+__device__ __forceinline__ void store_support(const Row& row, u32 first, u32 end, u32* words) {
+  const u32 lane = threadIdx.x % WARP, warps = blockDim.x / WARP;
   const float none = minus_infinity();
 #pragma unroll 1
-  for (u32 p = threadIdx.x / WARP; p < count; p += warps) {
+  for (u32 p = first + threadIdx.x / WARP; p < end; p += warps) {
     const float4 x = row.four(p * PART + lane * FOUR);
     const u32 bits = (x.x > none ? 1 : 0) | (x.y > none ? 2 : 0) | (x.z > none ? 4 : 0) | (x.w > none ? 8 : 0);
     // Eight lanes have a word.

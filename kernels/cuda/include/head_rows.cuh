@@ -63,21 +63,26 @@ struct ModelRow {
   __device__ __forceinline__ float4 four(u32 id) const { return read_logits(logits, id, vocab); }
 };
 
-// All threads of a block together; each ends with the same bits. `parts` is shared memory for two numbers a part, which
-// no thread touches between the caller's last barrier and this call.
+__device__ __forceinline__ u32 part_count(u32 vocab) { return (vocab + PART - 1) / PART; }
+
+// Largest number and sum of exponentials of a row's parts `first` to `end`, each by a warp: part p at [p - first]. All threads
+// of a block together.
 template <class Row>
-__device__ __forceinline__ SumExp row_sum_exp(const Row& row, float* parts) {
-  const u32 lane = threadIdx.x % WARP, warps = blockDim.x / WARP, count = (row.vocab + PART - 1) / PART;
-  float *maxima = parts, *sums = parts + count;
+__device__ __forceinline__ void sum_parts(const Row& row, u32 first, u32 end, float* maxima, float* sums) {
+  const u32 lane = threadIdx.x % WARP, warps = blockDim.x / WARP;
 #pragma unroll 2
-  for (u32 p = threadIdx.x / WARP; p < count; p += warps) {
+  for (u32 p = first + threadIdx.x / WARP; p < end; p += warps) {
     const float4 x = row.four(p * PART + lane * FOUR);
     const float max = warp_max(fmaxf(fmaxf(x.x, x.y), fmaxf(x.z, x.w))), base = base_of(max);
     const float sum = warp_sum(__fadd_rn(__fadd_rn(exp_apart(x.x, base), exp_apart(x.y, base)),
                                          __fadd_rn(exp_apart(x.z, base), exp_apart(x.w, base))));
-    if (lane == 0) maxima[p] = max, sums[p] = sum;
+    if (lane == 0) maxima[p - first] = max, sums[p - first] = sum;
   }
-  __syncthreads();
+}
+
+// All of a row from its parts. All lanes of a warp together; each ends with the same bits.
+__device__ __forceinline__ SumExp join_parts(const float* maxima, const float* sums, u32 count) {
+  const u32 lane = threadIdx.x % WARP;
   float max = minus_infinity(), sum = 0.0f;
 #pragma unroll 1
   for (u32 p = lane; p < count; p += WARP) max = fmaxf(max, maxima[p]);
@@ -86,4 +91,14 @@ __device__ __forceinline__ SumExp row_sum_exp(const Row& row, float* parts) {
 #pragma unroll 1
   for (u32 p = lane; p < count; p += WARP) sum = __fmaf_rn(sums[p], exp_apart(maxima[p], base), sum);
   return SumExp{max, warp_sum(sum)};
+}
+
+// All threads of a block together; each ends with the same bits. `parts` is shared memory for two numbers a part, which
+// no thread touches between the caller's last barrier and this call.
+template <class Row>
+__device__ __forceinline__ SumExp row_sum_exp(const Row& row, float* parts) {
+  const u32 count = part_count(row.vocab);
+  sum_parts(row, 0, count, parts, parts + count);
+  __syncthreads();
+  return join_parts(parts, parts + count, count);
 }

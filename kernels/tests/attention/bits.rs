@@ -11,7 +11,7 @@ fn in_rows(heads: Heads, asked: &[Queries]) -> Bits {
 }
 
 fn in_pages(heads: Heads, asked: &[Queries]) -> Bits {
-    paged(&mut Device::new(7), &tuning(None), heads, asked).0
+    paged(&mut Device::new(7).and_workspace(), &tuning(None), heads, asked).0
 }
 
 #[test]

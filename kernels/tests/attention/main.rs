@@ -9,3 +9,4 @@ mod counts;
 #[path = "../support/device.rs"]
 mod device;
 mod problem;
+mod segments;

@@ -31,7 +31,7 @@ pub type Heads = [u32; 3];
 /// Of each token that was asked for, in order: bits of the output as they stand for f32, then of the log-sum-exp.
 pub type Bits = Vec<Vec<u32>>;
 
-/// The table as it is, or with one row for everything.
+/// The table as it is, or with one row for everything, whose blocks walk all keys.
 pub fn tuning(entry: Option<&str>) -> Tuning {
     let mut tuning = Tuning::new(Capability::A100);
     if let Some(entry) = entry {
@@ -115,7 +115,7 @@ impl Problem<'_> {
         View::new(all.buffer, 0, DType::Bf16, &[table.pages, kv_heads, PAGE_TOKENS, head_dim])
     }
 
-    fn run(mut self, tuning: &Tuning, k: View, v: View, table: Option<[View; 2]>) -> (Bits, Report) {
+    fn run(mut self, tuning: &Tuning, k: View, v: View, table: Option<[View; 2]>) -> (Bits, Vec<Report>) {
         let [heads, _, head_dim] = self.heads;
         let op = Attention {
             q: self.operand("q", 0, heads),
@@ -134,11 +134,12 @@ impl Problem<'_> {
         };
         octo_ops::Op::from(op).check().unwrap();
         let launches = attention(&op, self.device, tuning).unwrap();
-        let [launch] = launches.as_slice() else { panic!("{} launches", launches.len()) };
-        let report = self.device.launch(launch).unwrap_or_else(|fault| panic!("{:?}: {fault}", self.asked));
+        let run =
+            |launch| self.device.launch(launch).unwrap_or_else(|fault| panic!("{:?}: {fault}", self.asked));
+        let reports = launches.iter().map(run).collect();
         let (out, lse) = (self.device.read(&op.out), self.device.read(&op.lse));
         let bits = out.into_iter().zip(lse);
-        (bits.map(|(out, lse)| out.into_iter().chain(lse).map(f32::to_bits).collect()).collect(), report)
+        (bits.map(|(out, lse)| out.into_iter().chain(lse).map(f32::to_bits).collect()).collect(), reports)
     }
 }
 
@@ -150,7 +151,7 @@ struct PageTable {
 }
 
 impl PageTable {
-    fn of(asked: &[Queries]) -> PageTable {
+    fn of(asked: &[Queries], room: u32) -> PageTable {
         let mut documents: Vec<(u32, u32)> = Vec::new();
         for q in asked {
             let keys = q.first + q.count;
@@ -159,7 +160,7 @@ impl PageTable {
                 None => documents.push((q.document, keys)),
             }
         }
-        let width = documents.iter().map(|&(_, keys)| keys.div_ceil(PAGE_TOKENS)).max().unwrap();
+        let width = documents.iter().map(|&(_, keys)| keys.div_ceil(PAGE_TOKENS)).fold(room, u32::max);
         PageTable { pages: 2 * width * documents.len() as u32, width, documents }
     }
 
@@ -185,12 +186,26 @@ pub fn packed_apart(
     assert!(asked.iter().all(|q| q.first == 0));
     let mut problem = Problem { device, asked, heads, gap };
     let (k, v) = (problem.operand("k", 1, heads[1]), problem.operand("v", 2, heads[1]));
-    problem.run(tuning, k, v, None)
+    let (bits, mut reports) = problem.run(tuning, k, v, None);
+    assert_eq!(reports.len(), 1, "{asked:?}");
+    (bits, reports.remove(0))
 }
 
-/// Keys and values in pages. A document may be asked from several places at once: they share its pages.
-pub fn paged(device: &mut Device, tuning: &Tuning, heads: Heads, asked: &[Queries]) -> (Bits, Report) {
-    let table = PageTable::of(asked);
+/// Keys and values in pages. A document may be asked from several places at once: they share its pages. A report for each
+/// launch: one, or two where segments of the keys are walked apart.
+pub fn paged(device: &mut Device, tuning: &Tuning, heads: Heads, asked: &[Queries]) -> (Bits, Vec<Report>) {
+    paged_in(device, tuning, heads, asked, 0)
+}
+
+/// As [`paged`], with room for at least so many pages a document.
+pub fn paged_in(
+    device: &mut Device,
+    tuning: &Tuning,
+    heads: Heads,
+    asked: &[Queries],
+    room: u32,
+) -> (Bits, Vec<Report>) {
+    let table = PageTable::of(asked, room);
     let mut problem = Problem { device, asked, heads, gap: 0 };
     let (k, v) = (problem.pages("k", 1, &table), problem.pages("v", 2, &table));
     let positions: Vec<f32> = rows(asked).iter().map(|&(_, position)| position as f32).collect();

@@ -4,13 +4,13 @@
 use crate::device::Device;
 use crate::on::product_apart;
 use octo_kernels::driver::SimConfig;
-use octo_kernels::tuning::{Capability, Tuning, rows};
+use octo_kernels::tuning::{Capability, Tuning, head_parts_rows, rows};
 use octo_kernels::{
     Addresses, Launch, adamw, attention, attention_backward, bias_backward, embed, embed_backward, gemm,
     grad_norm, head_logprob, head_loss, head_policy, head_policy_backward, head_sample,
 };
 use octo_kernels::{loss_sum, qkv_rope, random_fill, rms_norm, rms_norm_backward, rope_backward, swiglu};
-use octo_ops::{DType, Op, View};
+use octo_ops::{DType, HeadLogprob, Op, View};
 use octo_ptx::{parse, shipped::SM_80};
 use std::collections::BTreeSet;
 
@@ -78,6 +78,27 @@ fn every_shipped_kernel_runs_without_alarm_in_conformance_or_here() {
         let (launch, _) = product_apart(&mut device, &row.entry, [m, n, k], 8);
         device.launch(&launch).unwrap_or_else(|fault| panic!("{fault}"));
         run.insert(launch.entry);
+    }
+    // Log-probabilities of more rows than conformance has.
+    for row in head_parts_rows() {
+        let mut device = Device::new(1).and_workspace();
+        let [hidden, weight] = [("hidden", 130), ("weight", 270)].map(|(name, rows)| {
+            let view = device.matrix(name, DType::Bf16, [rows, 72], 72);
+            device.write(&view, crate::on::some);
+            view
+        });
+        let [labels, logprob] = [("labels", DType::I32), ("logprob", DType::F32)]
+            .map(|(name, dtype)| device.matrix(name, dtype, [130, 1], 1));
+        device.write(&labels, |_, _| 0.0);
+        let flat = |view: View| View::new(view.buffer, 0, view.dtype, &[130]);
+        let op = HeadLogprob { hidden, weight, labels: flat(labels), logprob: flat(logprob) };
+        let mut tuning = Tuning::new(Capability::A100);
+        tuning.fix("head_logits", &row.entry.replace("head_parts", "head_logits")).unwrap();
+        for launch in head_logprob::head_logprob(&op, &device, &tuning).unwrap() {
+            device.launch(&launch).unwrap_or_else(|fault| panic!("{fault}"));
+            run.insert(launch.entry);
+        }
+        assert_eq!(device.read(&logprob).len(), 130);
     }
     // The half of an op that only a library's product needs; rows off 16 bytes too.
     for gap in [0, 1] {

@@ -5,9 +5,10 @@ use octo_kernels::bias_backward::bias_backward;
 use octo_kernels::embed::embed;
 use octo_kernels::embed_backward::embed_backward;
 use octo_kernels::grad_norm::grad_norm;
+use octo_kernels::loss_sum::loss_sum;
 use octo_kernels::rms_norm_backward::rms_norm_backward;
 use octo_kernels::rope_backward::rope_backward;
-use octo_ops::{BiasBackward, DType, Embed, EmbedBackward, GradNorm, RmsNormBackward, RopeBackward};
+use octo_ops::{BiasBackward, DType, Embed, EmbedBackward, GradNorm, LossSum, RmsNormBackward, RopeBackward};
 use octo_ptx::count::Counters;
 
 /// Sectors asked for are at most a twentieth more than the floor's bytes, and shared memory has no conflicts.
@@ -34,6 +35,7 @@ fn picking_rows_moves_each_once() {
     let done = device.run(launches);
     // The id is read by each of a row's eight warps.
     within(&done[0].1, 64 * (2048 * 2 + 8 * 32), 64 * 2048 * 2);
+    assert_eq!(done[0].1.global_writes.wide_share(), 1.0);
 }
 
 #[test]
@@ -51,6 +53,7 @@ fn gradients_of_picked_rows_move_dx_and_the_rows_named_once() {
     let (floor, rows) = (64 * 4096 * 2 + 4 * 4096 * 4, 4 * 4096 * 4);
     assert_eq!(add.global_writes.useful_bytes, rows);
     assert_eq!(32 * add.global_writes.sectors, rows);
+    assert_eq!(add.global_writes.wide_share(), 1.0);
     // Every block looks who is first; ids and order come from L1 and L2, beside what is unavoidable.
     assert!(add.unique_bytes_read <= floor + 2 * 64 * 4, "{} for {floor}", add.unique_bytes_read);
 }
@@ -92,6 +95,7 @@ fn column_sums_read_rows_once() {
     let launches = bias_backward(&op, &device);
     let done = device.run(launches);
     within(&done[0].1, 256 * 512 * 2, 4 * 512 * 4);
+    assert_eq!(done[0].1.global_reads.wide_share(), 1.0);
     within(&done[1].1, 5 * 512 * 4, 512 * 4);
 }
 
@@ -109,6 +113,7 @@ fn rotating_back_moves_rows_once_each_way() {
         let counters = &done[0].1;
         let rows = 64 * 8 * u64::from(head_dim) * 2;
         assert_eq!((32 * counters.global_writes.sectors, counters.global_writes.efficiency()), (rows, 1.0));
+        assert_eq!(counters.global_writes.wide_share(), 1.0);
         // The table is read for every head, from L1.
         assert_eq!(counters.unique_bytes_read, rows + 64 * u64::from(head_dim) * 4 + 64 * 4);
     }
@@ -126,6 +131,22 @@ fn a_norm_reads_the_gradient_once() {
     let done = device.run(launches);
     assert_eq!(done[0].1.global_reads.wide_share(), 1.0);
     within(&done[0].1, 4 << 20, 32 * 1024);
+}
+
+#[test]
+fn a_sum_of_losses_reads_each_once() {
+    let mut device = Device::new();
+    let op = LossSum {
+        loss: device.tensor(DType::F32, &[8192], 0, rough(1)),
+        result: device.tensor(DType::F32, &[4], 0, |_| 1.0),
+        accumulate: true,
+    };
+    let launches = loss_sum(&op, &device);
+    let counters = &device.run(launches)[0].1;
+    // What was there, and the sum, are a sector each.
+    assert_eq!((counters.global_reads.sectors, counters.global_writes.sectors), (8192 / 8 + 1, 1));
+    assert_eq!((counters.unique_bytes_read, counters.unique_bytes_written), (4 * 8192 + 4, 4));
+    assert_eq!((counters.bank_conflicts(), counters.barriers), (0, 1));
 }
 
 /// Warp instructions of `_order`, and how often a warp compares 32 ids with its four positions.

@@ -139,7 +139,9 @@ impl Spec for Attention {
                 cases.push(paged_case(dtype, head_dim, 140));
             }
         }
-        cases.push(paged_case(DType::Bf16, 64, 2100));
+        for (head_dim, last) in [(64, 2100), (128, 1100), (144, 1024)] {
+            cases.push(paged_case(DType::Bf16, head_dim, last));
+        }
         cases
     }
 }
