@@ -15,6 +15,8 @@ mod cuda;
 mod folder;
 #[path = "program/generation.rs"]
 mod generation;
+#[path = "program/libraries.rs"]
+mod libraries;
 #[path = "program/plot.rs"]
 mod plot;
 #[path = "program/resuming.rs"]

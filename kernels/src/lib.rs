@@ -26,6 +26,7 @@ mod launch;
 pub mod loss_sum;
 pub mod qkv_rope;
 pub mod random_fill;
+mod ranges;
 pub mod rms_norm;
 pub mod rms_norm_backward;
 pub mod rope_backward;

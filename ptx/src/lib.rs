@@ -13,6 +13,7 @@ mod module;
 pub mod numerics;
 mod parse;
 mod print;
+pub mod resources;
 pub mod shipped;
 pub mod sim;
 

@@ -33,7 +33,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("octo-model", &["octo-ops", "octo-queue"]),
     ("octo-queue", &["octo-cpu", "octo-kernels", "octo-ops"]),
     ("octo-cpu", &["octo-ops"]),
-    ("octo-libcuda", &["octo-kernels", "octo-ptx"]),
+    ("octo-libcuda", &["octo-kernels", "octo-ops", "octo-ptx"]),
     ("octo-kernels", &["octo-ops", "octo-ptx"]),
     ("octo-ptx", &[]),
     ("octo-ops", &[]),

@@ -82,10 +82,22 @@ fn begin<'a>(
     };
     let own = found.as_ref().map(|checkpoint| checkpoint.path.clone());
     let queue = octo_queue::open(setup::device(&recipe), recipe.run.threads.map(|n| n as usize))?;
-    observer.note(&format!("device   {}; forward products invariant", queue.describe().description));
+    let device = queue.describe();
+    observer.note(&format!("device   {}; {}", device.description, setup::products(&recipe, &device)));
     let damage = |error| checkpoint::or_damage(own.as_deref(), error);
     let mut named = setup::open(&recipe, found).map_err(damage)?;
     let vocab = named.config.vocab_size as usize;
+    if let Start::Resume(_, checkpoint) = &named.start
+        && let (then, now) = (&checkpoint.run.products, device.products().unwrap_or_default())
+        && *then != now
+    {
+        let name = |library: &str| {
+            if library.is_empty() { "the engine's own kernels".into() } else { library.to_owned() }
+        };
+        let (then, now) = (name(then), name(&now));
+        observer
+            .note(&format!("products were by {then} so far and are by {now} from here on: other roundings"));
+    }
     let before = match &named.start {
         Start::Resume(_, checkpoint) | Start::Branch(_, checkpoint) => Some(checkpoint.data()?),
         Start::Directory(_) | Start::Random => None,

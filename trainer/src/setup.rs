@@ -7,7 +7,7 @@ use octo_durable::Verifying;
 use octo_infer::{Limits, Session};
 use octo_model::hf::{Companions, ParamFiles, model_path};
 use octo_model::{AdamWConfig, ModelConfig, ModelDir, Net, Shape, Trainer, WeightDType};
-use octo_ops::{DType, DeviceInfo};
+use octo_ops::{DType, DeviceInfo, Forward};
 use octo_queue::{DeviceKind, Queue};
 use octo_recipe::{Device, ModelStart, OptimizerState, Recipe, Weights as WeightsChoice};
 use octo_text::Tokenizer;
@@ -139,6 +139,25 @@ pub(crate) fn device(recipe: &Recipe) -> DeviceKind {
     }
 }
 
+/// The kernels that a recipe lets training's forward passes have.
+fn forward(recipe: &Recipe) -> Forward {
+    match recipe.run.forward {
+        octo_recipe::Forward::Fastest => Forward::Fastest,
+        octo_recipe::Forward::Invariant => Forward::Invariant,
+    }
+}
+
+/// Which kernels serve matrix products on a device, in words.
+pub(crate) fn products(recipe: &Recipe, device: &DeviceInfo) -> String {
+    match (device.products(), forward(recipe)) {
+        (None, _) => "forward products invariant".to_owned(),
+        (Some(library), Forward::Invariant) => {
+            format!("forward products invariant, backward products by {library}")
+        }
+        (Some(library), Forward::Fastest) => format!("products by {library}"),
+    }
+}
+
 /// Allocates everything a run needs on the queue and captures the programs.
 pub(crate) fn allocate(recipe: &Recipe, named: &Named, mut queue: Queue) -> Result<Ready, TrainError> {
     let longest = recipe.stages.iter().map(|stage| stage.sequence_length).max().unwrap_or(0);
@@ -162,7 +181,9 @@ pub(crate) fn allocate(recipe: &Recipe, named: &Named, mut queue: Queue) -> Resu
         weight_decay: o.weight_decay,
         clip: o.clip.unwrap_or(f64::INFINITY),
     };
-    let trainer = Trainer::new(&mut queue, net, optimizer, &shapes(recipe)?)?;
+    let shapes = shapes(recipe)?;
+    let trainer =
+        queue.with_forward(forward(recipe), |queue| Trainer::new(queue, net, optimizer, &shapes))?;
     queue.seal();
     Ok(Ready { queue, trainer, session })
 }

@@ -45,7 +45,7 @@ impl Backend for CpuBackend {
         let plural = if threads == 1 { "" } else { "s" };
         let isa = crate::simd::Isa::current();
         let description = format!("cpu: {threads} thread{plural}, {isa:?}");
-        DeviceInfo { kind: "cpu", description, precision: Precision::CPU }
+        DeviceInfo { kind: "cpu", description, precision: Precision::CPU, libraries: Vec::new() }
     }
 
     fn supports(&self, op: &Op) -> bool {

@@ -164,7 +164,9 @@ impl Session {
         chunks: &[Chunk<'_>],
         how: &[Option<SamplingRow>],
     ) -> Result<Vec<Draw>, QueueError> {
-        let stream = self.pass(queue, net, chunks)?;
+        let decode = chunks.iter().all(|chunk| chunk.tokens.len() == 1);
+        let phase = if decode { "decode" } else { "prefill" };
+        let stream = queue.range(phase, |queue| self.pass(queue, net, chunks))?;
         let (mut ends, mut policies, mut end) = (Vec::new(), Vec::new(), 0);
         for (chunk, how) in chunks.iter().zip(how) {
             end += chunk.tokens.len() as u32;
@@ -190,16 +192,18 @@ impl Session {
         .map(|view| view.slice_rows(0, n));
         queue.upload(gather, bytemuck::cast_slice(&ends))?;
         queue.upload(sampling, bytemuck::cast_slice(&policies))?;
-        // Picking rows is a lookup with the stream as the table.
-        queue.run(Embed { ids: gather, weight: stream, out: last })?;
-        net.final_norm(queue, last, normed, rstd)?;
-        queue.run(HeadSample {
-            hidden: normed,
-            weight: net.head(),
-            sampling,
-            tokens,
-            logprob_raw: raw,
-            logprob_sampled: sampled,
+        queue.range("sample", |queue| {
+            // Picking rows is a lookup with the stream as the table.
+            queue.run(Embed { ids: gather, weight: stream, out: last })?;
+            net.final_norm(queue, last, normed, rstd)?;
+            queue.run(HeadSample {
+                hidden: normed,
+                weight: net.head(),
+                sampling,
+                tokens,
+                logprob_raw: raw,
+                logprob_sampled: sampled,
+            })
         })?;
         queue.begin_readback(TOKENS, tokens)?;
         queue.begin_readback(RAW, raw)?;
@@ -217,7 +221,7 @@ impl Session {
         chunks: &[Chunk<'_>],
         labels: &[i32],
     ) -> Result<Vec<f32>, QueueError> {
-        let stream = self.pass(queue, net, chunks)?;
+        let stream = queue.range("score", |queue| self.pass(queue, net, chunks))?;
         let n = labels.len() as u32;
         let [normed, rstd, to, logprob] =
             [self.block.norm1, self.last_rstd, self.labels, self.logprob].map(|view| view.slice_rows(0, n));
@@ -253,7 +257,7 @@ impl Session {
         net.embed(queue, rows.ids, block.stream_in)?;
         for (index, layer) in net.params.layers().iter().enumerate() {
             (block.k, block.v) = self.layer_pages(net, index);
-            net.block(queue, layer, &rows, &block)?;
+            queue.layer(index, |queue| net.block(queue, layer, &rows, &block))?;
         }
         Ok(block.stream_out)
     }

@@ -4,7 +4,7 @@
 
 use crate::Flat;
 use crate::net::{Net, Rows, flat};
-use octo_ops::{DType, HeadLogprob, Program, Slot, StepBlock, StepResult, View};
+use octo_ops::{DType, Forward, HeadLogprob, Program, Slot, StepBlock, StepResult, View};
 use octo_queue::{Queue, QueueError};
 use pass::{Activations, BySource, Inputs, Pass};
 use update::Update;
@@ -117,7 +117,8 @@ const BY_SOURCE: Slot = Slot(6);
 
 impl Trainer {
     /// Allocates everything a run needs beside the weights and captures its programs: for the micro-batches of each
-    /// of these shapes, and one for all of them that updates the weights.
+    /// of these shapes, and one for all of them that updates the weights. What is recorded to train has the queue's choice
+    /// of kernels for forward products; scores are always [`Forward::Invariant`].
     pub fn new(
         queue: &mut Queue,
         net: Net,
@@ -170,12 +171,14 @@ impl Trainer {
                 inputs,
                 by_source,
                 logprob,
-                first: queue.capture(|q| pass.forward(q).and_then(|()| pass.backward(q, false)))?,
-                further: queue.capture(|q| pass.forward(q).and_then(|()| pass.backward(q, true)))?,
-                score: queue.capture(|q| {
-                    pass.forward(q)?;
-                    let (hidden, weight) = (a.final_norm, net.head());
-                    q.run(HeadLogprob { hidden, weight, labels: inputs.labels, logprob })
+                first: queue.capture(|q| pass.run(q, false))?,
+                further: queue.capture(|q| pass.run(q, true))?,
+                score: queue.with_forward(Forward::Invariant, |q| {
+                    q.capture(|q| {
+                        pass.forward(q)?;
+                        let (hidden, weight) = (a.final_norm, net.head());
+                        q.run(HeadLogprob { hidden, weight, labels: inputs.labels, logprob })
+                    })
                 })?,
             });
         }
@@ -266,7 +269,8 @@ impl Trainer {
         if let Some(by_source) = &pass.by_source {
             queue.upload(by_source.ids, bytemuck::cast_slice(batch.sources))?;
         }
-        queue.replay(if index == 0 { pass.first } else { pass.further })?;
+        let program = if index == 0 { pass.first } else { pass.further };
+        queue.range("micro-batch", |q| q.replay(program))?;
         self.by_source = pass.by_source.map(|by_source| by_source.sources);
         Ok(())
     }
@@ -274,7 +278,7 @@ impl Trainer {
     /// Ends a step: norm, clip, AdamW. Returns the report of the step *before* this one: the host never waits
     /// for the step it has just asked for.
     pub fn update(&mut self, queue: &mut Queue) -> Result<Option<StepReport>, QueueError> {
-        queue.replay(self.update)?;
+        queue.range("update", |q| q.replay(self.update))?;
         self.updates += 1;
         let report = self.finish(queue)?;
         queue.begin_readback(RESULT, self.result)?;
@@ -308,7 +312,7 @@ impl Trainer {
     pub fn score(&mut self, queue: &mut Queue, batch: &MicroBatch<'_>) -> Result<Vec<f32>, QueueError> {
         let pass = self.programs(batch, |_| true)?;
         pass.upload(queue, batch)?;
-        queue.replay(pass.score)?;
+        queue.range("score", |q| q.replay(pass.score))?;
         queue.begin_readback(LOGPROB, pass.logprob)?;
         let mut logprobs = vec![0.0f32; pass.shape.tokens as usize];
         queue.finish_readback(LOGPROB, bytemuck::cast_slice_mut(&mut logprobs))?;

@@ -3,7 +3,7 @@
 use crate::Queue;
 use octo_cpu::CpuBackend;
 use octo_kernels::CudaBackend;
-use octo_kernels::driver::{CudaDriver, Driver, SimConfig, SimDriver};
+use octo_kernels::driver::{CudaDriver, Driver, DriverError, SimConfig, SimDriver};
 use octo_ops::{Backend, Precision};
 
 /// A device as recipes and `--device` name it.
@@ -80,26 +80,37 @@ const GPU_VARIABLES: [(&str, &[&str]); 4] = [
     ("SLURM_GPUS_ON_NODE", &["", "0"]),
 ];
 
-/// Opens a device. `threads` bounds the CPU's threads; results do not depend on it.
+/// The variable of the environment that makes queues eager ([`Queue::eager`]), unless it is empty or 0.
+const EAGER: &str = "OCTO_EAGER";
+
+/// Opens a device. `threads` bounds the CPU's threads; results do not depend on it. With `OCTO_EAGER` in the environment the
+/// queue is eager.
 pub fn open(kind: DeviceKind, threads: Option<usize>) -> Result<Queue, OpenError> {
     let cores = || match CpuBackend::new(threads) {
         Ok(backend) => Ok(Box::new(backend) as Box<dyn Backend>),
         Err(reason) => Err(OpenError::Threads { threads: threads.unwrap_or(0), reason }),
     };
-    let gpu = || on_driver("cuda", Box::new(CudaDriver::open(0).map_err(|error| refused("cuda", &error))?));
     let backend = match kind {
         DeviceKind::Cpu => cores()?,
-        DeviceKind::Cuda => gpu()?,
+        DeviceKind::Cuda => gpu(CudaDriver::open(0).map_err(|error| refused("cuda", &error))?)?,
         DeviceKind::Sim => on_driver("sim", Box::new(SimDriver::new(SimConfig::new(threads))))?,
-        DeviceKind::Auto => match gpu() {
-            Ok(backend) => backend,
-            Err(error) => {
-                cores_allowed(&error, |name| std::env::var(name).ok())?;
+        DeviceKind::Auto => match CudaDriver::open(0) {
+            Ok(driver) => gpu(driver)?,
+            Err(error @ DriverError::NoDevice { .. }) => {
+                cores_allowed(&refused("cuda", &error), |name| std::env::var(name).ok())?;
                 cores()?
             }
+            // There is one, and something about it has to be put right.
+            Err(error) => return Err(refused("cuda", &error)),
         },
     };
-    Ok(Queue::new(backend))
+    let queue = Queue::new(backend);
+    let eager = std::env::var(EAGER).is_ok_and(|value| !matches!(value.as_str(), "" | "0"));
+    Ok(if eager { queue.eager() } else { queue })
+}
+
+fn gpu(driver: CudaDriver) -> Result<Box<dyn Backend>, OpenError> {
+    on_driver("cuda", Box::new(driver))
 }
 
 fn on_driver(device: &'static str, driver: Box<dyn Driver>) -> Result<Box<dyn Backend>, OpenError> {

@@ -36,6 +36,7 @@ impl Run<'_> {
                 consumed_tokens: self.recipe.consumed_tokens(done),
                 weights: if dtype == DType::Bf16 { "bf16" } else { "f32" }.to_owned(),
                 recipe: self.recipe.content_hash(),
+                products: queue.describe().products().unwrap_or_default(),
             },
         )?;
         sections.put("data", &self.stream.state(done))?;

@@ -181,18 +181,24 @@ impl Pass<'_> {
         self.net.params.view(self.gradients, param)
     }
 
+    /// A micro-batch of training; `accumulate` adds to what earlier micro-batches left.
+    pub(super) fn run(&self, q: &mut Queue, accumulate: bool) -> Result<(), QueueError> {
+        q.range("forward", |q| self.forward(q))?;
+        q.range("backward", |q| self.backward(q, accumulate))
+    }
+
     pub(super) fn forward(&self, q: &mut Queue) -> Result<(), QueueError> {
         let (net, a) = (self.net, self.a);
         let first = a.layers.first().map_or(a.stream_end, |block| block.stream_in);
         net.embed(q, self.inputs.rows.ids, first)?;
-        for (layer, block) in net.params.layers().iter().zip(&a.layers) {
-            net.block(q, layer, &self.inputs.rows, block)?;
+        for (index, (layer, block)) in net.params.layers().iter().zip(&a.layers).enumerate() {
+            q.layer(index, |q| net.block(q, layer, &self.inputs.rows, block))?;
         }
         net.final_norm(q, a.stream_end, a.final_norm, a.final_rstd)
     }
 
-    /// Loss and gradients; `accumulate` adds to what earlier micro-batches left.
-    pub(super) fn backward(&self, q: &mut Queue, accumulate: bool) -> Result<(), QueueError> {
+    /// Loss and gradients.
+    fn backward(&self, q: &mut Queue, accumulate: bool) -> Result<(), QueueError> {
         let (net, a, params) = (self.net, self.a, &self.net.params);
         q.run(HeadLoss {
             hidden: a.final_norm,
@@ -218,9 +224,11 @@ impl Pass<'_> {
             accumulate_dx: false,
             accumulate,
         })?;
-        for (layer, block) in params.layers().iter().zip(&a.layers).rev() {
-            self.feed_forward_backward(q, layer, block, accumulate)?;
-            self.attention_backward(q, layer, block, accumulate)?;
+        for (index, (layer, block)) in params.layers().iter().zip(&a.layers).enumerate().rev() {
+            q.layer(index, |q| {
+                self.feed_forward_backward(q, layer, block, accumulate)?;
+                self.attention_backward(q, layer, block, accumulate)
+            })?;
         }
         // A tied matrix already holds the head's part of its gradient.
         let tied = params.head() == params.embedding();
