@@ -4,9 +4,10 @@ use crate::io::{LineWriter, say};
 use crate::model::parse_device;
 use anyhow::{Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use octo_ops::{Case, Op};
+use octo_ops::{Case, GridCase, Op, grid};
 use octo_queue::{DeviceKind, open};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -22,6 +23,9 @@ pub struct Args {
     /// CPU threads, also of the simulated GPU; all of the machine's by default. Results do not depend on it.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     threads: Option<u32>,
+    /// Also cases at the sizes of 0.5B to 8B models: minutes on a simulated GPU.
+    #[arg(long)]
+    full: bool,
     /// Begin no case after so many seconds.
     #[arg(long, value_name = "SECONDS")]
     budget: Option<u64>,
@@ -71,8 +75,9 @@ pub fn run(args: Args) -> Result<()> {
     // Stays open beside the queues of the cases, so that a GPU's context is made once.
     let device = open(args.device, threads)?;
     say(&device.describe().description)?;
-    let mut cases: Vec<(String, Case)> = Op::all_cases().into_iter().map(named).collect();
-    cases.retain(|(name, _)| args.filter.as_deref().is_none_or(|part| name.contains(part)));
+    let mut cases: Vec<Source> = Op::all_cases().into_iter().map(Source::ready).collect();
+    cases.extend(grid().into_iter().filter(|_| args.full).map(Source::Grid));
+    cases.retain(|case| args.filter.as_deref().is_none_or(|part| case.name().contains(part)));
     if cases.is_empty() {
         bail!("no case has such a name; they begin with an op's, such as rms_norm");
     }
@@ -81,16 +86,18 @@ pub fn run(args: Args) -> Result<()> {
     let bar = bar(cases.len());
     let mut tallies: BTreeMap<&str, Tally> = BTreeMap::new();
     let mut wrong = 0;
-    for (name, case) in &cases {
-        let tally = tallies.entry(case.op.name()).or_default();
-        bar.set_message(name.clone());
+    for source in &cases {
+        let name = source.name();
+        let tally = tallies.entry(name.split('/').next().unwrap_or(name)).or_default();
+        bar.set_message(name.to_owned());
+        let case = source.case();
         if !device.supports(&case.op) {
             tally.refused += 1;
         } else if until.is_some_and(|until| Instant::now() >= until) {
             tally.left += 1;
         } else {
             let error =
-                octo_proof::check(case, || open(args.device, threads)).err().map(|error| error.to_string());
+                octo_proof::check(&case, || open(args.device, threads)).err().map(|error| error.to_string());
             lines.write(&Line { case: name, ok: error.is_none(), error: error.as_deref() })?;
             match &error {
                 None => tally.right += 1,
@@ -115,8 +122,30 @@ pub fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-fn named(case: Case) -> (String, Case) {
-    (format!("{}/{}", case.op.name(), case.name), case)
+/// A case that is there, or one that is made when its turn comes.
+enum Source {
+    Ready(String, Case),
+    Grid(GridCase),
+}
+
+impl Source {
+    fn ready(case: Case) -> Source {
+        Source::Ready(format!("{}/{}", case.op.name(), case.name), case)
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Source::Ready(name, _) => name,
+            Source::Grid(case) => &case.name,
+        }
+    }
+
+    fn case(&self) -> Cow<'_, Case> {
+        match self {
+            Source::Ready(_, case) => Cow::Borrowed(case),
+            Source::Grid(case) => Cow::Owned(case.make()),
+        }
+    }
 }
 
 fn bar(cases: usize) -> ProgressBar {

@@ -203,6 +203,7 @@ impl Session {
                 tokens,
                 logprob_raw: raw,
                 logprob_sampled: sampled,
+                support: None,
             })
         })?;
         queue.begin_readback(TOKENS, tokens)?;

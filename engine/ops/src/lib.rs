@@ -11,6 +11,7 @@ mod blocks;
 mod case;
 mod dtype;
 mod error;
+mod grid;
 mod host;
 pub mod master;
 
@@ -18,6 +19,7 @@ mod ops;
 pub mod philox;
 mod real;
 mod sampling;
+pub mod support;
 mod table;
 mod view;
 
@@ -29,10 +31,11 @@ pub use blocks::{StepBlock, StepResult};
 pub use case::{Case, CaseBuilder, Tensor};
 pub use dtype::DType;
 pub use error::{ANY, OpError};
+pub use grid::{GridCase, grid};
 pub use host::HostMemory;
 pub use ops::INTERLEAVE;
 pub use real::{Cut, Real};
-pub use sampling::SamplingRow;
+pub use sampling::{SamplingRow, cumulative_weights};
 pub(crate) use table::matrix;
 pub use table::*;
 pub use view::{BufferId, View};

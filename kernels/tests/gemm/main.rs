@@ -5,6 +5,7 @@ mod bits;
 mod counts;
 #[path = "../support/device.rs"]
 mod device;
+mod fused;
 mod maps;
 mod problem;
 mod values;

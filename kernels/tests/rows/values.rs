@@ -5,10 +5,12 @@ use octo_kernels::bias_backward::bias_backward;
 use octo_kernels::embed::embed;
 use octo_kernels::embed_backward::embed_backward;
 use octo_kernels::grad_norm::grad_norm;
+use octo_kernels::rms_norm::rms_norm;
 use octo_kernels::rms_norm_backward::rms_norm_backward;
 use octo_kernels::rope_backward::rope_backward;
 use octo_kernels::{Launch, LaunchError};
-use octo_ops::{BiasBackward, DType, Embed, EmbedBackward, GradNorm, RmsNormBackward, RopeBackward, View};
+use octo_ops::{BiasBackward, DType, Embed, EmbedBackward, GradNorm, RmsNorm, RmsNormBackward};
+use octo_ops::{RopeBackward, View};
 
 type Launches = Result<Vec<Launch>, LaunchError>;
 
@@ -150,4 +152,26 @@ fn a_gradient_of_no_token_is_left_out() {
     device.run(launches);
     let expected: Vec<u8> = [0.0f32, 2.0].iter().flat_map(|v| v.to_le_bytes().repeat(4)).collect();
     assert_eq!(device.bytes(&op.dweight), expected);
+}
+
+#[test]
+fn a_norm_of_a_sum_is_the_norm_of_the_rounded_sum() {
+    for hidden in [136, 1000, 1032, 4104] {
+        let mut device = Device::new();
+        let [x, residual] = [1, 2].map(|salt| device.tensor(DType::Bf16, &[5, hidden], 0, rough(salt)));
+        let [y, sum, y_alone] = [0; 3].map(|_| device.tensor(DType::Bf16, &[5, hidden], 0, |_| 0.0));
+        let [rstd, rstd_alone] = [0; 2].map(|_| device.tensor(DType::F32, &[5], 0, |_| 0.0));
+        let weight = device.tensor(DType::Bf16, &[hidden], 0, rough(3));
+        let fused = RmsNorm { x, residual: Some(residual), weight, y, sum: Some(sum), rstd, eps: 1e-5 };
+        device.run(rms_norm(&fused, &device));
+        let (x_bits, residual_bits) = (device.values(&x), device.values(&residual));
+        let pairs = x_bits.iter().zip(&residual_bits);
+        let added: Vec<f32> =
+            pairs.map(|(x, residual)| half::bf16::from_f32(x + residual).to_f32()).collect();
+        assert_eq!(device.values(&sum), added, "{hidden}");
+        let (x, y, rstd) = (sum, y_alone, rstd_alone);
+        device.run(rms_norm(&RmsNorm { x, residual: None, weight, y, sum: None, rstd, eps: 1e-5 }, &device));
+        assert_eq!(device.bytes(&fused.y), device.bytes(&y_alone), "{hidden}");
+        assert_eq!(device.bytes(&fused.rstd), device.bytes(&rstd_alone), "{hidden}");
+    }
 }

@@ -145,7 +145,7 @@ impl Spec for Attention {
 }
 
 /// Packed documents; heads are those of queries, of keys, and the elements of each.
-fn packed_case(dtype: DType, bounds: &[u32], [heads, kv_heads, head_dim]: [u32; 3]) -> Case {
+pub(crate) fn packed_case(dtype: DType, bounds: &[u32], [heads, kv_heads, head_dim]: [u32; 3]) -> Case {
     let mut c = CaseBuilder::new();
     let tokens = bounds[bounds.len() - 1];
     let kv = [tokens, kv_heads * head_dim];
@@ -165,7 +165,7 @@ fn packed_case(dtype: DType, bounds: &[u32], [heads, kv_heads, head_dim]: [u32; 
 }
 
 /// Three documents in scattered pages: one decodes at position `last`, one prefills 3..=8, one is new.
-fn paged_case(dtype: DType, head_dim: u32, last: u32) -> Case {
+pub(crate) fn paged_case(dtype: DType, head_dim: u32, last: u32) -> Case {
     let mut c = CaseBuilder::new();
     let (heads, kv_heads) = (4, 2);
     let positions = [f64::from(last), 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 0.0];

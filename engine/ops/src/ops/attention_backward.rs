@@ -97,7 +97,7 @@ impl Spec for AttentionBackward {
 
 /// Gradients go into column slices of one fused buffer, as the model does. `out` and `lse` are those of
 /// the forward, so that the recomputed probabilities are probabilities.
-fn case(dtype: DType, bounds: &[u32], [heads, kv_heads, head_dim]: [u32; 3]) -> Case {
+pub(crate) fn case(dtype: DType, bounds: &[u32], [heads, kv_heads, head_dim]: [u32; 3]) -> Case {
     let mut c = CaseBuilder::new();
     let tokens = bounds[bounds.len() - 1];
     let (wide, narrow) = (heads * head_dim, kv_heads * head_dim);

@@ -1,8 +1,8 @@
 //! One file an op: its checks, its reference, its cost, its cases.
 
 mod adamw;
-mod attention;
-mod attention_backward;
+pub(crate) mod attention;
+pub(crate) mod attention_backward;
 mod bias_backward;
 mod embed;
 mod embed_backward;
@@ -10,6 +10,8 @@ mod gate_up_swiglu;
 mod grad_norm;
 mod head_logprob;
 mod head_loss;
+mod head_policy;
+mod head_policy_backward;
 mod head_sample;
 mod linear_backward_input;
 mod linear_backward_weight;

@@ -1,0 +1,249 @@
+//! Cases at the sizes of real models: too long for every test run, made one at a time because one alone may take
+//! hundreds of megabytes.
+//!
+//! Widths are those of Llama 3.2 1B and 3B, Llama 3.1 8B and Qwen2.5 0.5B; tokens are one that decodes, a ragged
+//! few, and more than one tile. Vocabularies are Llama 2's and Llama 3's over narrow rows: what is long there is the row of
+//! logits.
+
+use crate::ops::{attention, attention_backward};
+use crate::*;
+
+/// A case that has not been made yet.
+pub struct GridCase {
+    /// As a case's, with its op: `op/dtype/shape`.
+    pub name: String,
+    make: Box<dyn Fn() -> Case>,
+}
+
+impl GridCase {
+    /// Makes its operands.
+    pub fn make(&self) -> Case {
+        (self.make)()
+    }
+}
+
+/// hidden_size, intermediate_size, query heads, key-value heads, head_dim.
+const MODELS: [(&str, [u32; 5]); 4] = [
+    ("qwen2.5-0.5b", [896, 4864, 14, 2, 64]),
+    ("llama3.2-1b", [2048, 8192, 32, 8, 64]),
+    ("llama3.2-3b", [3072, 8192, 24, 8, 128]),
+    ("llama3.1-8b", [4096, 14336, 32, 8, 128]),
+];
+const VOCABULARIES: [u32; 2] = [32_000, 128_256];
+
+/// All of them, those of an op together.
+pub fn grid() -> Vec<GridCase> {
+    let mut all = Vec::new();
+    products(&mut all);
+    heads(&mut all);
+    attention_cases(&mut all);
+    rows(&mut all);
+    all.sort_by(|a, b| a.name.split('/').next().cmp(&b.name.split('/').next()));
+    all
+}
+
+fn add<O: Into<Op>>(
+    all: &mut Vec<GridCase>,
+    op: &'static str,
+    name: String,
+    make: impl Fn(&mut CaseBuilder) -> O + 'static,
+) {
+    let of = name.clone();
+    let make = move || {
+        let mut c = CaseBuilder::new();
+        let op = make(&mut c);
+        c.finish(of.clone(), op)
+    };
+    all.push(GridCase { name: format!("{op}/{name}"), make: Box::new(make) });
+}
+
+/// Types and tokens: every device has its own dtype, and the wider the model the fewer rows.
+fn batches(hidden: u32) -> Vec<(DType, u32)> {
+    let tokens: &[u32] = if hidden <= 2048 { &[1, 17, 70] } else { &[1, 17] };
+    [DType::F32, DType::Bf16].into_iter().flat_map(|d| tokens.iter().map(move |&t| (d, t))).collect()
+}
+
+fn products(all: &mut Vec<GridCase>) {
+    for (model, [hidden, ffn, heads, kv_heads, head_dim]) in MODELS {
+        for (dtype, tokens) in batches(hidden) {
+            let name = |what: &str| format!("{dtype}/{model}-{what}x{tokens}");
+            for (what, k) in [("o", heads * head_dim), ("down", ffn)] {
+                // A small weight keeps sums of thousands of terms at the size of the residual.
+                add(all, LinearResidual::NAME, name(what), move |c| LinearResidual {
+                    x: c.hard(dtype, &[tokens, k]),
+                    weight: c.normal(dtype, &[hidden, k], 0.02),
+                    residual: c.normal(dtype, &[tokens, hidden], 1.0),
+                    out: c.output(dtype, &[tokens, hidden]),
+                });
+            }
+            add(all, GateUpSwiglu::NAME, name("gate_up"), move |c| GateUpSwiglu {
+                x: c.normal(dtype, &[tokens, hidden], 1.0),
+                weight: c.normal(dtype, &[2 * ffn / 4, hidden], 0.02),
+                product: c.output(dtype, &[tokens, ffn / 4]),
+                gate_up: Some(c.output(dtype, &[tokens, 2 * ffn / 4])),
+            });
+            add(all, QkvRope::NAME, name("qkv"), move |c| {
+                let rows = (heads + 2 * kv_heads) * head_dim;
+                let turn = |i: u32| f64::from(i / head_dim) * 0.3 + f64::from(i % (head_dim / 2));
+                let rope = (0..100 * head_dim)
+                    .map(|i| if i % head_dim < head_dim / 2 { turn(i).cos() } else { turn(i).sin() });
+                QkvRope {
+                    x: c.normal(dtype, &[tokens, hidden], 1.0),
+                    weight: c.normal(dtype, &[rows, hidden], 0.02),
+                    bias: model.starts_with("qwen").then(|| c.normal(dtype, &[rows], 0.5)),
+                    rope: c.values(DType::F32, &[100, head_dim], rope),
+                    positions: c.below(DType::U32, &[tokens], 100),
+                    slots: None,
+                    q: c.output(dtype, &[tokens, heads * head_dim]),
+                    k: c.output(dtype, &[tokens, kv_heads * head_dim]),
+                    v: c.output(dtype, &[tokens, kv_heads * head_dim]),
+                }
+            });
+            add(all, LinearBackwardInput::NAME, name("down"), move |c| LinearBackwardInput {
+                dy: c.hard(dtype, &[tokens, hidden]),
+                weight: c.normal(dtype, &[hidden, ffn / 4], 0.02),
+                dx: c.output(dtype, &[tokens, ffn / 4]),
+            });
+            let long = 8 * tokens;
+            add(all, LinearBackwardWeight::NAME, name("o"), move |c| LinearBackwardWeight {
+                dy: c.normal(dtype, &[long, hidden / 4], 1.0),
+                x: c.hard(dtype, &[long, hidden]),
+                dweight: c.normal(DType::F32, &[hidden / 4, hidden], 1.0),
+                accumulate: tokens == 17,
+            });
+        }
+    }
+}
+
+fn heads(all: &mut Vec<GridCase>) {
+    const HIDDEN: u32 = 64;
+    for vocab in VOCABULARIES {
+        for (dtype, tokens) in [(DType::F32, 9), (DType::Bf16, 1), (DType::Bf16, 9)] {
+            let name = format!("{dtype}/{tokens}x{vocab}");
+            let labels = move |c: &mut CaseBuilder| {
+                c.values(
+                    DType::I32,
+                    &[tokens],
+                    (0..tokens).map(move |t| f64::from((t * 7919) % vocab) - f64::from(t % 4 / 3)),
+                )
+            };
+            add(all, HeadLogprob::NAME, name.clone(), move |c| HeadLogprob {
+                hidden: c.normal(dtype, &[tokens, HIDDEN], 1.0),
+                weight: c.normal(dtype, &[vocab, HIDDEN], 0.3),
+                labels: labels(c),
+                logprob: c.output(DType::F32, &[tokens]),
+            });
+            add(all, HeadLoss::NAME, name, move |c| HeadLoss {
+                hidden: c.normal(dtype, &[tokens, HIDDEN], 1.0),
+                weight: c.normal(dtype, &[vocab, HIDDEN], 0.3),
+                labels: labels(c),
+                step_block: c.values(
+                    DType::F32,
+                    &[StepBlock::WORDS],
+                    [0.0, 0.0, 0.0, 0.0, 1.0 / f64::from(tokens)],
+                ),
+                loss: c.output(DType::F32, &[tokens]),
+                dhidden: c.output(dtype, &[tokens, HIDDEN]),
+                dweight: c.normal(DType::F32, &[vocab, HIDDEN], 0.1),
+                accumulate: true,
+            });
+        }
+    }
+}
+
+fn attention_cases(all: &mut Vec<GridCase>) {
+    // Ends one before, at and after a block of keys and a segment; documents that begin anywhere.
+    let layouts: [&'static [u32]; 3] = [&[0, 127, 255, 384], &[0, 1023, 1030], &[0, 3, 1027, 2052]];
+    for dtype in [DType::F32, DType::Bf16] {
+        for bounds in layouts {
+            for heads in [[8, 2, 64], [3, 1, 128]] {
+                let name = format!("{dtype}/{}rows-hd{}", bounds[bounds.len() - 1], heads[2]);
+                let make = move || attention::packed_case(dtype, bounds, heads);
+                all.push(GridCase { name: format!("{}/{name}", Attention::NAME), make: Box::new(make) });
+                if bounds[bounds.len() - 1] > 1500 {
+                    continue;
+                }
+                let make = move || attention_backward::case(dtype, bounds, heads);
+                all.push(GridCase {
+                    name: format!("{}/{name}", AttentionBackward::NAME),
+                    make: Box::new(make),
+                });
+            }
+        }
+        for last in [126, 127, 128, 1022, 1023, 1024, 2046, 2047, 2048, 8191] {
+            for head_dim in [64, 128] {
+                let name = format!("{}/{dtype}/paged-{last}-hd{head_dim}", Attention::NAME);
+                let make = move || attention::paged_case(dtype, head_dim, last);
+                all.push(GridCase { name, make: Box::new(make) });
+            }
+        }
+    }
+}
+
+/// Ops that go through rows or flat arenas.
+fn rows(all: &mut Vec<GridCase>) {
+    for (model, [hidden, ffn, ..]) in MODELS {
+        for (dtype, tokens) in [(DType::F32, 70), (DType::Bf16, 70), (DType::Bf16, 1030)] {
+            let name = format!("{dtype}/{model}x{tokens}");
+            let shape = [tokens, hidden];
+            add(all, RmsNorm::NAME, name.clone(), move |c| RmsNorm {
+                x: c.hard(dtype, &shape),
+                residual: None,
+                weight: c.normal(dtype, &[hidden], 1.0),
+                y: c.output(dtype, &shape),
+                sum: None,
+                rstd: c.output(DType::F32, &[tokens]),
+                eps: 1e-5,
+            });
+            add(all, RmsNormBackward::NAME, name.clone(), move |c| RmsNormBackward {
+                dy: c.normal(dtype, &shape, 1.0),
+                x: c.normal(dtype, &shape, 1.0),
+                weight: c.normal(dtype, &[hidden], 1.0),
+                rstd: c.values(DType::F32, &[tokens], (0..tokens).map(|t| 0.5 + f64::from(t % 5))),
+                dx: c.normal(dtype, &shape, 1.0),
+                dweight: c.normal(DType::F32, &[hidden], 1.0),
+                accumulate_dx: true,
+                accumulate: true,
+            });
+            if tokens > 70 {
+                continue;
+            }
+            add(all, SwigluBackward::NAME, name.clone(), move |c| SwigluBackward {
+                dproduct: c.normal(dtype, &[tokens, ffn], 1.0),
+                gate_up: c.normal(dtype, &[tokens, 2 * ffn], 3.0),
+            });
+            add(all, Embed::NAME, name.clone(), move |c| Embed {
+                ids: c.below(DType::U32, &[tokens], 1000),
+                weight: c.normal(dtype, &[1000, hidden], 1.0),
+                out: c.output(dtype, &shape),
+            });
+            add(all, EmbedBackward::NAME, name, move |c| EmbedBackward {
+                ids: c.below(DType::U32, &[tokens], 1000),
+                dx: c.hard(dtype, &shape),
+                dweight: c.normal(DType::F32, &[1000, hidden], 1.0),
+                accumulate: true,
+            });
+        }
+    }
+    const ELEMENTS: u32 = 1 << 20;
+    for dtype in [DType::F32, DType::Bf16] {
+        add(all, AdamW::NAME, format!("{dtype}/{ELEMENTS}"), move |c| AdamW {
+            weight: c.normal(dtype, &[ELEMENTS], 1.0),
+            remainder: (dtype == DType::Bf16).then(|| c.below(DType::I16, &[ELEMENTS], 1 << 15)),
+            grad: c.hard(DType::F32, &[ELEMENTS]),
+            m: c.normal(DType::F32, &[ELEMENTS], 0.1),
+            v: c.values(DType::F32, &[ELEMENTS], (0..ELEMENTS).map(|i| f64::from(i % 9) * 0.01)),
+            step_block: c.values(DType::F32, &[StepBlock::WORDS], [0.01, 0.19, 0.0975, 1.0, 0.0]),
+            result: c.values(DType::F32, &[StepResult::WORDS], [1.0, 2.0, 0.5, 0.0]),
+            beta1: 0.9,
+            beta2: 0.95,
+            eps: 1e-8,
+            weight_decay: 0.1,
+        });
+    }
+    add(all, GradNorm::NAME, format!("f32/{ELEMENTS}"), |c| GradNorm {
+        grad: c.hard(DType::F32, &[ELEMENTS]),
+        step_block: c.values(DType::F32, &[StepBlock::WORDS], [0.0, 0.0, 0.0, 1.0, 0.0]),
+        result: c.values(DType::F32, &[StepResult::WORDS], [2.5, 0.0, 0.0, 0.0]),
+    });
+}
