@@ -4,12 +4,17 @@
 
 use crate::Flat;
 use crate::net::{Net, Rows, flat};
+use buffers::{Activations, BySource, Inputs};
 use octo_ops::{DType, HeadLogprob, Program, Slot, StepBlock, StepResult, View};
 use octo_queue::{Queue, QueueError};
-use pass::{Activations, BySource, Inputs, Pass};
+use pass::Pass;
 use update::Update;
 
+pub use recompute::Recompute;
+
+mod buffers;
 mod pass;
+mod recompute;
 mod update;
 
 /// AdamW's constants.
@@ -38,6 +43,13 @@ pub struct Shape {
     pub sequences: u32,
     /// Sources that sequences come from. Where there is one, no losses are told apart.
     pub sources: u32,
+}
+
+/// What a trainer may do otherwise than it does by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TrainerOptions {
+    /// What the backward pass computes again.
+    pub recompute: Recompute,
 }
 
 /// One micro-batch on the host.
@@ -116,13 +128,24 @@ const LOGPROB: Slot = Slot(1);
 const BY_SOURCE: Slot = Slot(6);
 
 impl Trainer {
-    /// Allocates everything a run needs beside the weights and captures its programs: for the micro-batches of each
-    /// of these shapes, and one for all of them that updates the weights.
+    /// [`Trainer::with`] the default options.
     pub fn new(
         queue: &mut Queue,
         net: Net,
         optimizer: AdamWConfig,
         shapes: &[Shape],
+    ) -> Result<Trainer, QueueError> {
+        Trainer::with(queue, net, optimizer, shapes, TrainerOptions::default())
+    }
+
+    /// Allocates everything a run needs beside the weights and captures its programs: for the micro-batches of each
+    /// of these shapes, and one for all of them that updates the weights.
+    pub fn with(
+        queue: &mut Queue,
+        net: Net,
+        optimizer: AdamWConfig,
+        shapes: &[Shape],
+        TrainerOptions { recompute }: TrainerOptions,
     ) -> Result<Trainer, QueueError> {
         let largest = check_shapes(shapes)?;
         let mut arena = |name, dtype| flat(queue, name, dtype, &net.params);
@@ -155,7 +178,7 @@ impl Trainer {
                 sources: queue.tensor("source losses", DType::F32, &[sources, StepResult::WORDS])?,
             }),
         };
-        let all = Activations::allocate(queue, &net, largest.tokens)?;
+        let all = Activations::allocate(queue, &net, largest.tokens, recompute)?;
         let update = Update { net: &net, optimizer, gradients, remainder, moments, step_block, result };
         let update = queue.capture(|q| update.run(q))?;
         let mut passes = Vec::new();
@@ -164,7 +187,7 @@ impl Trainer {
             let inputs = inputs.of(shape);
             let by_source = by_source.filter(|_| shape.sources > 1).map(|by_source| by_source.of(shape));
             let logprob = logprob.slice_rows(0, shape.tokens);
-            let pass = Pass { net: &net, a: &a, inputs, by_source, step_block, result, gradients };
+            let pass = Pass { net: &net, a: &a, inputs, by_source, step_block, result, gradients, recompute };
             passes.push(Programs {
                 shape,
                 inputs,
