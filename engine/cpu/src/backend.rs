@@ -144,9 +144,23 @@ fn check_operands(op: &Op) -> Result<(), BackendError> {
             | Op::AdamW(_)
             | Op::RandomFill(_)
     );
-    let flat_result = matches!(op, Op::Swiglu(_) | Op::SwigluBackward(_));
-    let unbroken = |o: &Operand| flat || (flat_result && o.access != Access::Read);
-    match op.operands().iter().find(|o| unbroken(o) && !o.view.is_contiguous()) {
+    // Of an op of the head only the rows that enter the product, and the gradient of the weight, may have gaps.
+    let head = matches!(
+        op,
+        Op::HeadLoss(_)
+            | Op::HeadLogprob(_)
+            | Op::HeadSample(_)
+            | Op::HeadPolicy(_)
+            | Op::HeadPolicyBackward(_)
+    );
+    // SwiGLU and its gradient walk the rows that they read.
+    let swiglu = matches!(op, Op::Swiglu(_) | Op::SwigluBackward(_));
+    let gaps = |o: &&Operand| {
+        let is_flat =
+            flat || head && !matches!(o.name, "hidden" | "dweight") || swiglu && o.access != Access::Read;
+        is_flat && !o.view.is_contiguous()
+    };
+    match op.operands().iter().find(gaps) {
         None => Ok(()),
         Some(o) => unsupported(format!("`{}` has gaps between its rows", o.name)),
     }
