@@ -169,7 +169,7 @@ pub(crate) fn allocate(
         weight_decay: o.weight_decay,
         clip: o.clip.unwrap_or(f64::INFINITY),
     };
-    let options = TrainerOptions { recompute };
+    let options = TrainerOptions { recompute, ..TrainerOptions::default() };
     let trainer = Trainer::with(&mut queue, net, optimizer, &shapes(recipe)?, options)?;
     queue.seal();
     Ok(Ready { queue, trainer, session })

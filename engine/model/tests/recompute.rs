@@ -36,7 +36,7 @@ fn trainer(queue: &mut Queue, model: fn() -> Value, dtype: DType, recompute: Rec
     let config = ModelConfig::from_value(model(), "test").unwrap();
     let net = Net::allocate(queue, config, dtype, 128).unwrap();
     let shape = |tokens| Shape { tokens, documents: 4, sequences: 1, sources: 1 };
-    let options = TrainerOptions { recompute };
+    let options = TrainerOptions { recompute, ..TrainerOptions::default() };
     let trainer = Trainer::with(queue, net, OPTIMIZER, &[shape(TOKENS), shape(24)], options).unwrap();
     queue.seal();
     trainer

@@ -23,7 +23,7 @@ pub(super) struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    fn gradient(&self, param: Param) -> View {
+    pub(super) fn gradient(&self, param: Param) -> View {
         self.net.params.view(self.gradients, param)
     }
 
@@ -57,6 +57,12 @@ impl Pass<'_> {
         if let Some(by_source) = &self.by_source {
             by_source.run(q, a.loss, accumulate)?;
         }
+        self.below_the_head(q, accumulate)
+    }
+
+    /// Gradients of all below the head, from that of the final norm's result.
+    pub(super) fn below_the_head(&self, q: &mut Queue, accumulate: bool) -> Result<(), QueueError> {
+        let (net, a, params) = (self.net, self.a, &self.net.params);
         q.run(RmsNormBackward {
             dy: a.dnorm,
             x: a.stream_end,
