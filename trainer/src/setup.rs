@@ -6,7 +6,9 @@ use crate::error::count;
 use octo_durable::Verifying;
 use octo_infer::{Limits, Session};
 use octo_model::hf::{Companions, ParamFiles, model_path};
-use octo_model::{AdamWConfig, ModelConfig, ModelDir, Net, Shape, Trainer, WeightDType};
+use octo_model::{
+    AdamWConfig, ModelConfig, ModelDir, Net, Recompute, Shape, Trainer, TrainerOptions, WeightDType,
+};
 use octo_ops::{DType, DeviceInfo, Forward};
 use octo_queue::{DeviceKind, Queue};
 use octo_recipe::{Device, ModelStart, OptimizerState, Recipe, Weights as WeightsChoice};
@@ -110,7 +112,7 @@ pub(crate) fn open(recipe: &Recipe, checkpoint: Option<Checkpoint>) -> Result<Na
 
 /// The dtype of the weights: `auto` is that of the directory, f32 for random starts, or else the device's own. A run keeps
 /// the one it began with as long as its device has it.
-fn weight_dtype(recipe: &Recipe, start: &Start, device: &DeviceInfo) -> Result<DType, TrainError> {
+pub(crate) fn weight_dtype(recipe: &Recipe, start: &Start, device: &DeviceInfo) -> Result<DType, TrainError> {
     let stored = match (recipe.model.weights, start) {
         (_, Start::Resume(_, checkpoint)) if checkpoint.run.weights == "bf16" => DType::Bf16,
         (_, Start::Resume(..)) | (WeightsChoice::Auto, Start::Random) => DType::F32,
@@ -159,11 +161,16 @@ pub(crate) fn products(recipe: &Recipe, device: &DeviceInfo) -> String {
 }
 
 /// Allocates everything a run needs on the queue and captures the programs.
-pub(crate) fn allocate(recipe: &Recipe, named: &Named, mut queue: Queue) -> Result<Ready, TrainError> {
+pub(crate) fn allocate(
+    recipe: &Recipe,
+    named: &Named,
+    dtype: DType,
+    recompute: Recompute,
+    mut queue: Queue,
+) -> Result<Ready, TrainError> {
     let longest = recipe.stages.iter().map(|stage| stage.sequence_length).max().unwrap_or(0);
     let positions = count("sequence_length", longest)?;
     let samples = sample_context(recipe, &named.config);
-    let dtype = weight_dtype(recipe, &named.start, &queue.describe())?;
     let net = Net::allocate(&mut queue, named.config.clone(), dtype, positions.max(samples))?;
     let session = match &recipe.samples {
         None => None,
@@ -181,9 +188,10 @@ pub(crate) fn allocate(recipe: &Recipe, named: &Named, mut queue: Queue) -> Resu
         weight_decay: o.weight_decay,
         clip: o.clip.unwrap_or(f64::INFINITY),
     };
-    let shapes = shapes(recipe)?;
-    let trainer =
-        queue.with_forward(forward(recipe), |queue| Trainer::new(queue, net, optimizer, &shapes))?;
+    let (shapes, options) = (shapes(recipe)?, TrainerOptions { recompute, ..TrainerOptions::default() });
+    let trainer = queue.with_forward(forward(recipe), |queue| {
+        Trainer::with(queue, net, optimizer, &shapes, options)
+    })?;
     queue.seal();
     Ok(Ready { queue, trainer, session })
 }

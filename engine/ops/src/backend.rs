@@ -25,6 +25,10 @@ pub struct DeviceInfo {
     pub precision: Precision,
     /// Libraries that it uses where they are found, those that were not found too.
     pub libraries: Vec<DeviceLibrary>,
+    /// Bytes that it has taken for working memory of its own.
+    pub workspace: u64,
+    /// Bytes that buffers may still take, where that is known.
+    pub available: Option<u64>,
 }
 
 impl DeviceInfo {

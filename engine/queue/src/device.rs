@@ -2,9 +2,9 @@
 
 use crate::Queue;
 use octo_cpu::CpuBackend;
-use octo_kernels::CudaBackend;
 use octo_kernels::driver::{CudaDriver, Driver, DriverError, SimConfig, SimDriver};
-use octo_ops::{Backend, Precision};
+use octo_kernels::{CudaBackend, WORKSPACE_BYTES};
+use octo_ops::{Backend, DeviceInfo, Precision};
 
 /// A device as recipes and `--device` name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,12 +20,14 @@ pub enum DeviceKind {
 }
 
 impl DeviceKind {
-    /// The types that it will compute in, where it has not been opened.
-    pub fn precision(self) -> Precision {
-        match self {
-            DeviceKind::Auto | DeviceKind::Cpu => Precision::CPU,
-            DeviceKind::Cuda | DeviceKind::Sim => Precision::CUDA,
-        }
+    /// What it says of itself, as far as that is known without opening it.
+    pub fn unopened(self) -> DeviceInfo {
+        let kind = Self::NAMES.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name);
+        let (precision, workspace) = match self {
+            DeviceKind::Auto | DeviceKind::Cpu => (Precision::CPU, 0),
+            DeviceKind::Cuda | DeviceKind::Sim => (Precision::CUDA, WORKSPACE_BYTES),
+        };
+        DeviceInfo { kind, description: format!("{kind}: not opened"), precision, workspace, available: None }
     }
 
     /// The names, as users write them.
@@ -80,6 +82,10 @@ const GPU_VARIABLES: [(&str, &[&str]); 4] = [
     ("SLURM_GPUS_ON_NODE", &["", "0"]),
 ];
 
+/// Memory of the device `sim`: as much as an H200 has, so that what fits there is planned alike here. The host's own
+/// memory bounds it in fact, of which only what is written is taken.
+const SIM_BYTES: u64 = 141_000_000_000;
+
 /// The variable of the environment that makes queues eager ([`Queue::eager`]), unless it is empty or 0.
 const EAGER: &str = "OCTO_EAGER";
 
@@ -93,7 +99,10 @@ pub fn open(kind: DeviceKind, threads: Option<usize>) -> Result<Queue, OpenError
     let backend = match kind {
         DeviceKind::Cpu => cores()?,
         DeviceKind::Cuda => gpu(CudaDriver::open(0).map_err(|error| refused("cuda", &error))?)?,
-        DeviceKind::Sim => on_driver("sim", Box::new(SimDriver::new(SimConfig::new(threads))))?,
+        DeviceKind::Sim => {
+            let config = SimConfig { memory: SIM_BYTES, ..SimConfig::new(threads) };
+            on_driver("sim", Box::new(SimDriver::new(config)))?
+        }
         DeviceKind::Auto => match CudaDriver::open(0) {
             Ok(driver) => gpu(driver)?,
             Err(error @ DriverError::NoDevice { .. }) => {

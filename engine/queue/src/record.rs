@@ -108,7 +108,8 @@ struct Recorder {
 impl Backend for Recorder {
     fn describe(&self) -> DeviceInfo {
         let description = "plan: records ops, computes nothing".into();
-        DeviceInfo { kind: "plan", description, precision: self.precision, libraries: Vec::new() }
+        let (precision, libraries) = (self.precision, Vec::new());
+        DeviceInfo { kind: "plan", description, precision, libraries, workspace: 0, available: None }
     }
 
     fn supports(&self, _op: &Op) -> bool {

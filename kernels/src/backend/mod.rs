@@ -32,6 +32,10 @@ use staging::Staging;
 use std::collections::BTreeMap;
 use touched::Touched;
 
+/// What buffers leave free: for the code of kernels, for graphs, and for allocations that the driver rounds up. Not yet
+/// measured.
+const RESERVE_BYTES: u64 = 512 << 20;
+
 /// Ops on CUDA kernels.
 pub struct CudaBackend {
     kind: &'static str,
@@ -238,11 +242,18 @@ fn touched(ops: &[Op]) -> (Touched, Vec<View>) {
 impl Backend for CudaBackend {
     fn describe(&self) -> DeviceInfo {
         let facts = self.driver.device();
-        let (kind, memory) = (self.kind, self.driver.memory().map_or(0, |info| info.total >> 30));
+        let (kind, memory) = (self.kind, self.driver.memory().ok());
+        let gib = memory.map_or(0, |memory| memory.total >> 30);
         let description =
-            format!("{kind}: {}, {} multiprocessors, {memory} GiB", facts.name, facts.multiprocessors);
-        let libraries = self.driver.libraries().to_vec();
-        DeviceInfo { kind, description, precision: Precision::CUDA, libraries }
+            format!("{kind}: {}, {} multiprocessors, {gib} GiB", facts.name, facts.multiprocessors);
+        DeviceInfo {
+            kind,
+            description,
+            precision: Precision::CUDA,
+            libraries: self.driver.libraries().to_vec(),
+            workspace: WORKSPACE_BYTES + self.scratch.map_or(0, |scratch| scratch.bytes),
+            available: memory.map(|memory| memory.free.saturating_sub(RESERVE_BYTES)),
+        }
     }
 
     fn supports(&self, op: &Op) -> bool {
