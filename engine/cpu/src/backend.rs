@@ -45,7 +45,7 @@ impl Backend for CpuBackend {
         let plural = if threads == 1 { "" } else { "s" };
         let isa = crate::simd::Isa::current();
         let description = format!("cpu: {threads} thread{plural}, {isa:?}");
-        DeviceInfo { kind: "cpu", description, precision: Precision::CPU }
+        DeviceInfo { kind: "cpu", description, precision: Precision::CPU, asynchronous: false }
     }
 
     fn supports(&self, op: &Op) -> bool {
@@ -138,6 +138,8 @@ fn check_operands(op: &Op) -> Result<(), BackendError> {
             | Op::LossSum(_)
             | Op::GradNorm(_)
             | Op::AdamW(_)
+            | Op::CopyPages(_)
+            | Op::FeedTokens(_)
             | Op::RandomFill(_)
     );
     match op.operands().iter().find(|o| flat && !o.view.is_contiguous()) {

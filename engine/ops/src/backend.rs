@@ -22,6 +22,9 @@ pub struct DeviceInfo {
     pub description: String,
     /// The types it computes in.
     pub precision: Precision,
+    /// Whether it works on while the host does something else, so that a program costs the host less than its ops
+    /// one by one, and work is best asked for before what came before is done.
+    pub asynchronous: bool,
 }
 
 /// The types that a device computes models in.

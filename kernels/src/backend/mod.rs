@@ -167,7 +167,7 @@ impl Backend for CudaBackend {
         let (kind, memory) = (self.kind, self.driver.memory().map_or(0, |info| info.total >> 30));
         let description =
             format!("{kind}: {}, {} multiprocessors, {memory} GiB", facts.name, facts.multiprocessors);
-        DeviceInfo { kind, description, precision: Precision::CUDA }
+        DeviceInfo { kind, description, precision: Precision::CUDA, asynchronous: true }
     }
 
     fn supports(&self, op: &Op) -> bool {
