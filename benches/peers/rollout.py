@@ -14,6 +14,7 @@ import json
 import os
 import random
 import statistics
+import sys
 import tempfile
 import time
 from datetime import date
@@ -67,6 +68,10 @@ class Batched:
         return {"seconds": seconds, "tokens": [row[:n] for row, n in zip(drawn, lengths)]}
 
 
+def note(text):
+    print(text, file=sys.stderr, flush=True)
+
+
 def agreement(ours, theirs):
     """The part of streams whose first sixteen tokens are the same on both sides."""
     same = [a[:16] == b[:16] for a, b in zip(ours, theirs)]
@@ -86,7 +91,10 @@ def main():
             ours.ask({"model": folder})
         request = {"prompts": prompts, "lengths": lengths}
         sides = {"ours": lambda: ours.turn(request), "transformers": lambda: own_turn(lambda: theirs.turn(prompts, lengths))}
-        first = {name: turn() for name, turn in sides.items()}  # memory is touched, threads are up
+        first = {}  # memory is touched, threads are up
+        for name, turn in sides.items():
+            first[name] = turn()
+            note(f"{name}, warming up: {first[name].outcome['seconds']:.1f} s, {first[name].cpu:.1f} s of CPU time")
         agree = agreement(*(turn.outcome["tokens"] for turn in first.values()))
         if agree < 0.9:
             raise SystemExit(f"the sides do not run the same model: {agree:.0%} of the streams begin alike")
@@ -95,6 +103,7 @@ def main():
             others = busy()
             for name, turn in sides.items():
                 done = turn()
+                note(f"{name}: {done.outcome['seconds']:.1f} s, {done.cpu:.1f} s of CPU time")
                 turns[name].append({
                     "seconds": done.outcome["seconds"], "cpu_seconds": done.cpu, "waited": done.disturbed,
                     "others_before": others,
