@@ -1,6 +1,7 @@
 //! `bench`: how fast does this device compute each op, at the shapes of real models?
 
 mod cases;
+mod rollout;
 
 use crate::io::{LineWriter, say};
 use crate::model::parse_device;
@@ -14,7 +15,10 @@ use std::time::{Duration, Instant};
 
 /// Arguments of `bench`.
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    whole: Option<Whole>,
     /// Only cases whose name holds this, such as `rms_norm` or `/8b/`.
     filter: Option<String>,
     /// Where to compute: auto, cpu, cuda or sim.
@@ -32,6 +36,13 @@ pub struct Args {
     /// Write lines with every sample here, each as soon as it is known.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+}
+
+/// What is timed as a whole rather than op by op.
+#[derive(clap::Subcommand)]
+enum Whole {
+    /// Generation by a model with random weights: tokens a second, time to the first token, cache use.
+    Rollout(rollout::Args),
 }
 
 fn parse_model(name: &str) -> Result<Model, String> {
@@ -57,6 +68,9 @@ struct Line<'a> {
 
 /// Runs `bench`.
 pub fn run(args: Args) -> Result<()> {
+    if let Some(Whole::Rollout(args)) = args.whole {
+        return rollout::run(args);
+    }
     let device = open(args.device, args.threads.map(|n| n as usize))?;
     let info = device.describe();
     drop(device);

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use octo_ops::*;
 use octo_queue::Queue;
+use std::time::Instant;
 
 /// The sizes of a model's layer.
 #[derive(Clone, Copy, Debug)]
@@ -109,6 +110,53 @@ impl Operands<'_> {
         self.words.push((view, words));
         Ok(view)
     }
+}
+
+/// What a device reaches on work that is made for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Ceilings {
+    /// Bytes a second of a copy, read and written.
+    pub bytes: f64,
+    /// Operations a second of a large product.
+    pub flops: f64,
+}
+
+/// Measures both on a fresh queue, each as the best of a few.
+pub fn ceilings(queue: &mut Queue) -> Result<Ceilings> {
+    let activation = queue.describe().precision.activations;
+    let mut o = Operands { queue, activation, number: 0, fills: Vec::new(), words: Vec::new() };
+    let (rows, columns) = (1 << 15, 2048);
+    let product = LinearResidual {
+        x: o.input(&[1024, columns])?,
+        weight: o.weight(&[columns, columns])?,
+        residual: o.input(&[1024, columns])?,
+        out: o.output(&[1024, columns])?,
+    };
+    let copy = Embed {
+        ids: o.empty(DType::U32, &[rows])?,
+        weight: o.input(&[rows, columns])?,
+        out: o.output(&[rows, columns])?,
+    };
+    let fills = o.fills;
+    queue.seal();
+    fills.into_iter().try_for_each(|fill| queue.run(fill))?;
+    queue.upload(copy.ids, &(0..rows).flat_map(u32::to_le_bytes).collect::<Vec<u8>>())?;
+    let mut best = |op: Op| -> Result<f64> {
+        let mut least = f64::INFINITY;
+        for _ in 0..8 {
+            queue.wait()?;
+            let began = Instant::now();
+            queue.run(op)?;
+            queue.wait()?;
+            least = least.min(began.elapsed().as_secs_f64());
+        }
+        Ok(least)
+    };
+    let moved = 2 * copy.out.elements() as u64 * activation.bytes();
+    Ok(Ceilings {
+        bytes: moved as f64 / best(copy.into())?,
+        flops: Op::from(product).cost().flops as f64 / best(product.into())?,
+    })
 }
 
 /// Every case of a model.

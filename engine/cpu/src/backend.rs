@@ -48,9 +48,15 @@ impl Backend for CpuBackend {
         let plural = if threads == 1 { "" } else { "s" };
         let isa = crate::simd::Isa::current();
         let description = format!("cpu: {threads} thread{plural}, {isa:?}");
-        let (precision, available) = (Precision::CPU, available_memory());
-        let libraries = Vec::new();
-        DeviceInfo { kind: "cpu", description, precision, libraries, workspace: 0, available }
+        DeviceInfo {
+            kind: "cpu",
+            description,
+            precision: Precision::CPU,
+            asynchronous: false,
+            libraries: Vec::new(),
+            workspace: 0,
+            available: available_memory(),
+        }
     }
 
     fn supports(&self, op: &Op) -> bool {
@@ -143,6 +149,8 @@ fn check_operands(op: &Op) -> Result<(), BackendError> {
             | Op::LossSum(_)
             | Op::GradNorm(_)
             | Op::AdamW(_)
+            | Op::CopyPages(_)
+            | Op::FeedTokens(_)
             | Op::RandomFill(_)
     );
     // Of an op of the head only the rows that enter the product, and the gradient of the weight, may have gaps.

@@ -23,6 +23,9 @@ pub struct DeviceInfo {
     pub description: String,
     /// The types it computes in.
     pub precision: Precision,
+    /// Whether it works on while the host does something else, so that a program costs the host less than its ops
+    /// one by one, and work is best asked for before what came before is done.
+    pub asynchronous: bool,
     /// Libraries that it uses where they are found, those that were not found too.
     pub libraries: Vec<DeviceLibrary>,
     /// Bytes that it has taken for working memory of its own.

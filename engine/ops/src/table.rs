@@ -392,6 +392,28 @@ ops! {
         accumulate: bool,
     }
 
+    /// pages\[l\]\[to\[i\]\] = pages\[l\]\[from\[i\]\]: whole pages of a KV cache, in every layer. No page is
+    /// copied to twice, and none that is copied to is copied from.
+    CopyPages "copy_pages" {
+        /// Pages copied, u32 \[copies\].
+        read from,
+        /// Where they go, u32 \[copies\].
+        read to,
+        /// \[layers, pages, elements of a page\]; a page's elements are a multiple of 64.
+        update pages,
+    }
+
+    /// ids\[t\] = tokens\[source\[t\]\] where source\[t\] is not [`FeedTokens::KEEP`]: what was drawn goes
+    /// into the next pass without a way through the host.
+    FeedTokens "feed_tokens" {
+        /// Tokens drawn, u32 \[draws\].
+        read tokens,
+        /// Which of them a row takes, or [`FeedTokens::KEEP`], u32 \[rows\].
+        read source,
+        /// Token ids of the rows, u32 \[rows\].
+        update ids,
+    }
+
     /// dx = dy · weight.
     LinearBackwardInput "linear_backward_input" {
         /// \[tokens, n\].

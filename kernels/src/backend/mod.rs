@@ -250,6 +250,7 @@ impl Backend for CudaBackend {
             kind,
             description,
             precision: Precision::CUDA,
+            asynchronous: true,
             libraries: self.driver.libraries().to_vec(),
             workspace: WORKSPACE_BYTES + self.scratch.map_or(0, |scratch| scratch.bytes),
             available: memory.map(|memory| memory.free.saturating_sub(RESERVE_BYTES)),

@@ -6,8 +6,9 @@ use crate::on::product_apart;
 use octo_kernels::driver::SimConfig;
 use octo_kernels::tuning::{Capability, Tuning, rows};
 use octo_kernels::{
-    Addresses, Launch, adamw, attention, attention_backward, bias_backward, embed, embed_backward, gemm,
-    grad_norm, head_logprob, head_loss, head_policy, head_policy_backward, head_sample,
+    Addresses, Launch, adamw, attention, attention_backward, bias_backward, copy_pages, embed,
+    embed_backward, feed_tokens, gemm, grad_norm, head_logprob, head_loss, head_policy, head_policy_backward,
+    head_sample,
 };
 use octo_kernels::{loss_sum, qkv_rope, random_fill, rms_norm, rms_norm_backward, rope_backward, swiglu};
 use octo_ops::{Op, View};
@@ -51,6 +52,8 @@ fn launches(op: &Op) -> Vec<Launch> {
         Op::AttentionBackward(op) => {
             attention_backward::attention_backward(op, &Apart, &tuning).unwrap_or_default()
         }
+        Op::CopyPages(op) => copy_pages::copy_pages(op, &Apart).unwrap_or_default(),
+        Op::FeedTokens(op) => feed_tokens::feed_tokens(op, &Apart).unwrap_or_default(),
         Op::Embed(op) => embed::embed(op, &Apart).unwrap_or_default(),
         Op::EmbedBackward(op) => embed_backward::embed_backward(op, &Apart).unwrap_or_default(),
         Op::RmsNormBackward(op) => rms_norm_backward::rms_norm_backward(op, &Apart).unwrap_or_default(),

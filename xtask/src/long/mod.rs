@@ -1,9 +1,12 @@
-//! `cargo xtask long`: a small run killed again and again, held bit for bit against one left alone.
+//! `cargo xtask long`: a small run killed again and again, held bit for bit against one left alone; and long walks.
 //!
-//! Two suites. `kills` ends the run by `kill -9` at random moments, several times a run, until so many kills have
+//! Two suites kill. `kills` ends the run by `kill -9` at random moments, several times a run, until so many kills have
 //! hit; `operations` ends it before each of its operations on the disk, one after the other. Each writes a log
 //! of JSON lines: a header, a line a run, a summary. A suite that is interrupted goes on behind the last line of
 //! its log when it is started again with the same program.
+//!
+//! A third, `scheduler`, walks the scheduler of generation a million random steps (`engine/infer/src/scheduler/model.rs`)
+//! and adds a line to its log.
 //!
 //! What this does not hold: power cuts (octo-durable's own tests undo what was not synced) and damaged
 //! checkpoints (`tests/program/resuming.rs`). Read `suite.rs` first.
@@ -12,6 +15,7 @@ mod compare;
 mod log;
 mod scene;
 mod suite;
+mod walk;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
@@ -24,7 +28,7 @@ use std::process::Command;
 pub struct Options {
     /// Which suites; all by default.
     #[arg(value_enum)]
-    suites: Vec<Suite>,
+    suites: Vec<Which>,
     /// How many kills have to hit in `kills`.
     #[arg(long, default_value_t = 300)]
     kills: u64,
@@ -39,14 +43,36 @@ pub struct Options {
     program: Option<PathBuf>,
 }
 
+/// A suite as users name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Which {
+    /// Kills at random moments.
+    Kills,
+    /// A kill before each operation on the disk.
+    Operations,
+    /// A million random steps of the scheduler of generation.
+    Scheduler,
+}
+
 /// A way to kill a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Suite {
     /// At random moments.
     Kills,
     /// Before each operation on the disk.
     Operations,
+}
+
+impl Which {
+    /// The way to kill, if the suite kills.
+    fn kills(self) -> Option<Suite> {
+        match self {
+            Which::Kills => Some(Suite::Kills),
+            Which::Operations => Some(Suite::Operations),
+            Which::Scheduler => None,
+        }
+    }
 }
 
 impl Suite {
@@ -62,16 +88,24 @@ impl Suite {
 pub fn run(options: &Options) -> Result<()> {
     let repository =
         Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the repository")?;
+    let all = [Which::Scheduler, Which::Kills, Which::Operations];
+    let suites = if options.suites.is_empty() { &all[..] } else { &options.suites };
+    let logs = repository.join(&options.logs);
+    std::fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
+    if suites.contains(&Which::Scheduler) {
+        let log = logs.join(format!("{}-scheduler.jsonl", today()?));
+        walk::run(repository, &log, &commit(repository)?)?;
+    }
+    let kills: Vec<Suite> = suites.iter().filter_map(|suite| suite.kills()).collect();
+    if kills.is_empty() {
+        return Ok(());
+    }
     let program = match &options.program {
         Some(path) => path.clone(),
         None => build(repository)?,
     };
-    let all = [Suite::Kills, Suite::Operations];
-    let suites = if options.suites.is_empty() { &all[..] } else { &options.suites };
-    let logs = repository.join(&options.logs);
-    std::fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
     let mut unequal = 0;
-    for &suite in suites {
+    for suite in kills {
         let path = logs.join(format!("{}-{}.jsonl", today()?, suite.name()));
         let folder = repository.join("target/long").join(suite.name());
         unequal += suite::run(suite, options, &program, &folder, &path, &commit(repository)?)?;

@@ -4,8 +4,10 @@ mod adamw;
 mod attention;
 mod attention_backward;
 mod bias_backward;
+mod copy_pages;
 mod embed;
 mod embed_backward;
+mod feed_tokens;
 mod gate_up_swiglu;
 mod grad_norm;
 mod head;
@@ -44,6 +46,8 @@ pub(crate) fn run(op: &Op, memory: &Memory) -> Result<(), BackendError> {
         Op::HeadSample(op) => head_sample::run(op, memory),
         Op::HeadPolicy(op) => head_policy::run(op, memory),
         Op::HeadPolicyBackward(op) => head_policy_backward::run(op, memory),
+        Op::CopyPages(op) => copy_pages::run(op, memory),
+        Op::FeedTokens(op) => feed_tokens::run(op, memory),
         Op::LinearBackwardInput(op) => linear_backward_input::run(op, memory),
         Op::LinearBackwardWeight(op) => linear_backward_weight::run(op, memory),
         Op::BiasBackward(op) => bias_backward::run(op, memory),
