@@ -27,7 +27,15 @@ impl DeviceKind {
             DeviceKind::Auto | DeviceKind::Cpu => (Precision::CPU, 0),
             DeviceKind::Cuda | DeviceKind::Sim => (Precision::CUDA, WORKSPACE_BYTES),
         };
-        DeviceInfo { kind, description: format!("{kind}: not opened"), precision, workspace, available: None }
+        DeviceInfo {
+            kind,
+            description: format!("{kind}: not opened"),
+            precision,
+            asynchronous: matches!(self, DeviceKind::Cuda | DeviceKind::Sim),
+            libraries: Vec::new(),
+            workspace,
+            available: None,
+        }
     }
 
     /// The names, as users write them.
