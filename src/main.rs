@@ -4,6 +4,7 @@ mod bench;
 mod convert;
 mod data;
 mod doctor;
+mod eval;
 mod generate;
 mod io;
 mod logprobs;
@@ -42,6 +43,8 @@ enum Command {
     /// Prepare data.
     #[command(subcommand)]
     Data(data::Command),
+    /// What do models score on benchmarks?
+    Eval(Box<eval::Args>),
     /// Is this answer right?
     Verify(verify::Args),
     /// Copy a model in another dtype, or average several.
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Command::Logprobs(args) => logprobs::run(args),
         Command::Plot(args) => plot::run(args),
         Command::Data(command) => data::run(command),
+        Command::Eval(args) => eval::run(*args),
         Command::Verify(args) => verify::run(args),
         Command::Convert(args) => convert::run(args),
         Command::Doctor(args) => doctor::run(args),

@@ -11,6 +11,8 @@ mod bad_model;
 mod command_line;
 #[path = "program/cuda.rs"]
 mod cuda;
+#[path = "program/eval.rs"]
+mod eval;
 #[path = "program/folder.rs"]
 mod folder;
 #[path = "program/generation.rs"]

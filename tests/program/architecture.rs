@@ -11,6 +11,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "octo",
         &[
+            "octo-eval",
             "octo-infer",
             "octo-libcuda",
             "octo-model",
@@ -24,6 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "octo-verify",
         ],
     ),
+    ("octo-eval", &["octo-infer", "octo-model", "octo-queue", "octo-rows", "octo-verify"]),
     ("octo-trainer", &["octo-infer", "octo-model", "octo-ops", "octo-queue", "octo-rows", "octo-shards"]),
     ("octo-report", &[]),
     ("octo-shards", &["octo-rows"]),

@@ -36,7 +36,7 @@ pub use observer::{Observer, Outcome, ValidationOutcome};
 pub use options::{Plant, Stop, TrainOptions};
 pub use run::train;
 pub use sinks::{SinkReport, Sinks};
-pub use status::{Pace, RunState, Status, StatusFile};
+pub use status::{Pace, RunState, Status, StatusFile, utc};
 pub use stream::open_batches;
 pub use telemetry::{Beginning, Telemetry};
 pub use tensorboard::TensorBoard;

@@ -8,7 +8,8 @@
 //! arithmetic.
 //!
 //! It does not open data, models or tokenizers: whether a template compiles or a tokenizer fits is for those who
-//! use them.
+//! use them. Other files of settings (evaluation tasks) are read by the same [`tree`] and speak of mistakes in the same
+//! words.
 //!
 //! Read first: `table.rs`, the one table of every key with its type, default and meaning (`docs/recipe.md` is
 //! made from it); then `recipe.rs`, the tree; then `build.rs`, which goes from one to the other, and `flat.rs`, which
@@ -42,7 +43,7 @@ mod steps;
 mod table;
 #[cfg(test)]
 mod tests;
-mod tree;
+pub mod tree;
 mod write;
 
 pub use accept::{BESIDE_THE_RECIPE, Refused, accept};
@@ -59,4 +60,5 @@ pub use recipe::{
     Validation, Weights,
 };
 pub use schedule::{Schedule, Shape};
+pub use section::nearest;
 pub use table::TABLES;
