@@ -1,0 +1,26 @@
+//! Reinforcement with verifiable rewards: rewards, advantages, policy losses, the loop.
+//!
+//! One copy of the weights: the sampler reads the arena that AdamW writes, and trainer and sampler compute the same bits,
+//! so the policy that is trained is the one that sampled. What this crate does not hold: how tokens are drawn
+//! (`octo-infer`), what a gradient step computes (`octo-model`), whether an answer is right (`octo-verify`), how state
+//! is saved (`octo-trainer`).
+//!
+//! Read `objective.rs` first: it turns log-probabilities and advantages into what the backward pass needs.
+//! `advantage.rs` and `loss/` hold the algorithms, each a function with its formula and source.
+
+mod advantage;
+mod importance;
+mod kl;
+mod loss;
+mod normalise;
+mod objective;
+
+pub use advantage::{
+    Estimator, Scored, advantages, dr_grpo, grpo, has_signal, reinforce_plus_plus,
+    reinforce_plus_plus_baseline, rloo,
+};
+pub use importance::Importance;
+pub use kl::KlEstimator;
+pub use loss::{Clip, Clipping, PolicyLoss, Term};
+pub use normalise::{Normalise, Totals};
+pub use objective::{Figures, Objective, Sequence, Weights};
