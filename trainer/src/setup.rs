@@ -110,7 +110,7 @@ pub(crate) fn open(recipe: &Recipe, checkpoint: Option<Checkpoint>) -> Result<Na
 
 /// The dtype of the weights: `auto` is that of the directory, f32 for random starts, or else the device's own. A run keeps
 /// the one it began with as long as its device has it.
-fn weight_dtype(recipe: &Recipe, start: &Start, device: &DeviceInfo) -> Result<DType, TrainError> {
+pub(crate) fn weight_dtype(recipe: &Recipe, start: &Start, device: &DeviceInfo) -> Result<DType, TrainError> {
     let stored = match (recipe.model.weights, start) {
         (_, Start::Resume(_, checkpoint)) if checkpoint.run.weights == "bf16" => DType::Bf16,
         (_, Start::Resume(..)) | (WeightsChoice::Auto, Start::Random) => DType::F32,
@@ -154,17 +154,22 @@ pub(crate) fn allocate(recipe: &Recipe, named: &Named, mut queue: Queue) -> Resu
             Some(Session::allocate(&mut queue, &net, limits)?)
         }
     };
+    let optimizer = adamw(recipe);
+    let trainer = Trainer::new(&mut queue, net, optimizer, &shapes(recipe)?)?;
+    queue.seal();
+    Ok(Ready { queue, trainer, session })
+}
+
+/// A recipe's AdamW.
+pub fn adamw(recipe: &Recipe) -> AdamWConfig {
     let o = &recipe.optimizer;
-    let optimizer = AdamWConfig {
+    AdamWConfig {
         beta1: o.betas[0],
         beta2: o.betas[1],
         eps: o.eps,
         weight_decay: o.weight_decay,
         clip: o.clip.unwrap_or(f64::INFINITY),
-    };
-    let trainer = Trainer::new(&mut queue, net, optimizer, &shapes(recipe)?)?;
-    queue.seal();
-    Ok(Ready { queue, trainer, session })
+    }
 }
 
 /// Fills the weights, and where the run goes on the optimizer's state. The bytes of a checkpoint are compared with

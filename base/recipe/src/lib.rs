@@ -32,6 +32,9 @@ mod keys;
 mod layers;
 mod plan;
 mod recipe;
+mod rl;
+#[cfg(test)]
+mod rl_tests;
 mod schedule;
 mod section;
 #[cfg(test)]
@@ -56,6 +59,11 @@ pub use plan::{Plan, SourcePlan, StagePlan, plan};
 pub use recipe::{
     Checkpoints, Data, Device, Forward, Generator, Log, ModelSource, ModelStart, OnNonFinite, Optimizer,
     OptimizerState, Order, Origin, Recipe, Run, Samples, Share, Sink, Source, Stage, Validation, Weights,
+};
+pub use rl::{
+    Advantage, AlarmAction, Alarms, Fields, ImportanceKind, KlKind, KlPlace, LossKind, Normalisation,
+    OldLogprobs, Program, PromptTemplate, Prompts, Reward, RewardKind, Rl, RlImportance, RlKl, RlLoss,
+    RlSampling, RlValidation,
 };
 pub use schedule::{Schedule, Shape};
 pub use table::TABLES;
