@@ -34,7 +34,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     return;
   }
   const float* logits = a.logits + row * a.stride;
-  const SumExp total = row_sum_exp(logits, a.vocab, parts);
+  const SumExp total = row_sum_exp(ModelRow{logits, a.vocab}, parts);
   if (threadIdx.x == 0) {
     const float own = static_cast<u32>(label) < a.vocab ? logits[label] : not_a_number();
     a.logprob[row] = total.logprob(own);

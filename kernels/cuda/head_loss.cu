@@ -6,8 +6,7 @@
 // loss 0 and gradients 0; one past the vocabulary a loss that is no number, which halts the step.
 // The op is four launches a chunk (kernels/src/head.rs): logits, this, and the products of linear_backward_input and
 // linear_backward_weight.
-// Tile: a block of 256 a row; a thread takes four ids a turn. A barrier stands between what a turn reads and what it
-// writes; bytes that a turn writes were read in it or before.
+// Tile: a block of 256 a row; head_gradients.cuh.
 //   head_loss: 24 registers, 0 bytes of shared memory
 // Dynamic shared memory: 8 bytes a part of 128 ids.
 // Determinism: head_rows.cuh. Gradients come from maximum and sum, each id by itself, and are rounded to bf16 once. The
@@ -17,8 +16,7 @@
 // twice and updates its gradient, 12 bytes a weight: with the 512 rows that 128 Ki ids leave, the gradient's product is bound
 // by that, not by its operations. More workspace is the remedy there.
 // Measured: not yet.
-#include "head_rows.cuh"
-#include "pack.cuh"
+#include "head_gradients.cuh"
 
 constexpr u32 THREADS = 256;
 constexpr u32 INV_TARGETS = 4; // word of StepBlock (engine/ops/src/blocks.rs)
@@ -44,40 +42,20 @@ struct RowGradient {
   }
 };
 
-// Four neighbours of a row, or those that there are.
-__device__ __forceinline__ void store_gradients(bf16* row, u32 id, u32 vocab, u32 low, u32 high) {
-  if (id + FOUR <= vocab) {
-    store_8(row + id, make_uint2(low, high));
-  } else {
-    if (id < vocab) row[id] = static_cast<bf16>(static_cast<u16>(low));
-    if (id + 1 < vocab) row[id + 1] = static_cast<bf16>(static_cast<u16>(low >> 16));
-    if (id + 2 < vocab) row[id + 2] = static_cast<bf16>(static_cast<u16>(high));
-  }
-}
-
 extern "C" __global__ void __launch_bounds__(THREADS) head_loss(const __grid_constant__ HeadLossArguments a) {
   extern __shared__ __align__(16) float parts[];
   const u32 row = blockIdx.x;
   const i32 label = a.labels[row];
   float* logits = a.logits + row * a.stride;
-  bf16* gradients = reinterpret_cast<bf16*>(logits);
   if (static_cast<u32>(label) >= a.vocab) {
     if (threadIdx.x == 0) a.loss[row] = label < 0 ? 0.0f : not_a_number();
-#pragma unroll 1
-    for (u32 id = threadIdx.x * FOUR; id < a.vocab; id += THREADS * FOUR) store_gradients(gradients, id, a.vocab, 0, 0);
+    no_gradients<THREADS>(logits, a.vocab);
     return;
   }
-  const SumExp total = row_sum_exp(logits, a.vocab, parts);
+  const ModelRow row_logits{logits, a.vocab};
+  const SumExp total = row_sum_exp(row_logits, parts);
   if (threadIdx.x == 0) a.loss[row] = -total.logprob(logits[label]);
   const float inv_targets = a.step_block[INV_TARGETS];
   const RowGradient gradient{base_of(total.max), __fdiv_rn(inv_targets, total.sum), inv_targets, static_cast<u32>(label)};
-#pragma unroll 1
-  for (u32 turn = 0; turn < a.vocab; turn += THREADS * FOUR) {
-    const u32 id = turn + threadIdx.x * FOUR;
-    const float4 x = read_logits(logits, id, a.vocab);
-    const u32 low = pack_bf16(gradient.of(x.x, id), gradient.of(x.y, id + 1));
-    const u32 high = pack_bf16(gradient.of(x.z, id + 2), gradient.of(x.w, id + 3));
-    __syncthreads();
-    store_gradients(gradients, id, a.vocab, low, high);
-  }
+  row_gradients<THREADS>(logits, row_logits, gradient);
 }

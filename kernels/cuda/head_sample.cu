@@ -2,20 +2,22 @@
 // token in vocabulary order whose cumulative weight exceeds a uniform number of Philox.
 //
 // Shapes: logits f32 [rows, vocab], row stride a multiple of four; sampling u32 [rows, 8] (SamplingRow); tokens u32,
-// logprob_raw and logprob_sampled f32, each [rows]. The logits come from the product of gemm.cu (`head_logits`).
+// logprob_raw and logprob_sampled f32, each [rows]; support, where it is wanted, u32 [rows, vocab / 32 rounded up]. The
+// logits come from the product of gemm.cu (`head_logits`).
 // Tile: a block of 1,024 threads a row.
-//   head_sample: 48 registers, 2320 bytes of shared memory
+//   head_sample: 52 registers, 2320 bytes of shared memory
 // Dynamic shared memory: 8 bytes a part of 128 ids.
 //
 // No sort. Cuts are thresholds, found by their bits: floats as integers of the same order, eight bits a pass from the top, a
 // histogram of what the candidates count for (1, or their weight), and the bin in which the wanted count is reached.
 // Determinism: a weight is e^(x - max) in f64 rounded to multiples of 2^-44 and kept as an integer; sums of integers have no
 // order, so histograms may add in any. Against sums in f64 a draw differs where the uniform number lies within vocab · 2^-45
-// of a boundary: one in millions. Log-sum-exp as in head_rows.cuh: logprob_raw is what head_logprob gives.
-// Floor: of the op, the product's. This reads a row of logits three times (L2 has it), and four times more for top_k and for
-// top_p; at 128 Ki ids 125 ids a thread and pass. Rows do not share multiprocessors: one row keeps one busy.
+// of a boundary: one in millions. Log-sum-exp as in head_rows.cuh: logprob_raw is what head_logprob gives,
+// logprob_sampled what head_policy gives by the support.
+// Floor: of the op, the product's. This reads a row of logits three times (L2 has it), once more after cuts or at a temperature,
+// once for a support, and four times for top_k and for top_p; at 128 Ki ids 125 ids a thread and pass. Rows do not share multiprocessors: one row keeps one busy.
 // Measured: not yet.
-#include "head_rows.cuh"
+#include "head_policy.cuh"
 #include "philox.cuh"
 #include "real.cuh"
 
@@ -36,6 +38,7 @@ struct HeadSampleArguments {
   u32* tokens;
   float* logprob_raw;
   float* logprob_sampled;
+  u32* support; // or null
   u64 stride; // elements from row to row of logits
   u32 vocab;
   u32 unused;
@@ -175,11 +178,27 @@ __device__ __forceinline__ u32 likeliest(const float* logits, u32 vocab, float m
   return shared.found < vocab ? shared.found : 0;
 }
 
-// A token and its log-probability under what it was drawn from.
-struct Drawn {
-  u32 token;
-  float logprob;
+// What the cuts leave of it; minus infinity elsewhere.
+struct KeptRow {
+  const Scaled& row;
+  float threshold;
+  u32 vocab;
+
+  __device__ __forceinline__ float of(float x) const {
+    x = __fmul_rn(x, row.inverse);
+    return x >= threshold ? x : minus_infinity();
+  }
+  __device__ __forceinline__ float4 four(u32 id) const {
+    const float4 x = read_logits(row.logits, id, vocab);
+    return make_float4(of(x.x), of(x.y), of(x.z), of(x.w));
+  }
 };
+
+// The set of one token.
+__device__ __forceinline__ void store_only(u32 token, u32 vocab, u32* words) {
+#pragma unroll 1
+  for (u32 at = threadIdx.x; at < support_words(vocab); at += THREADS) words[at] = at == token / 32 ? 1u << token % 32 : 0;
+}
 
 // Four neighbours' weights, and their sum.
 struct FourWeights {
@@ -196,8 +215,8 @@ struct FourWeights {
   }
 };
 
-// Draws by 53 random bits. All threads together; one of them, whose result is `there`, ends with the token.
-__device__ __forceinline__ bool draw(const Scaled& row, float threshold, u64 random, Shared& shared, Drawn& drawn) {
+// Draws by 53 random bits. All threads together; one of them, whose result is true, ends with the token.
+__device__ __forceinline__ bool draw(const Scaled& row, float threshold, u64 random, Shared& shared, u32& token) {
   const u32 lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
   // A warp has neighbouring parts.
   const u32 parts = (row.vocab + PART - 1) / PART, share = (parts + WARPS - 1) / WARPS;
@@ -230,16 +249,13 @@ __device__ __forceinline__ bool draw(const Scaled& row, float threshold, u64 ran
         sum += four.weight[e];
         if (sum <= target) i = e + 1;
       }
-      drawn.token = id + i;
-      const double apart = static_cast<double>(__fsub_rn(row.get(id + i), row.max));
-      const double all = __dmul_rn(__ull2double_rn(total), 5.684341886080801486968994140625e-14); // 2^-44
-      drawn.logprob = __double2float_rn(__dsub_rn(apart, log_f64(all)));
+      token = id + i;
       return true;
     }
     before = __shfl_sync(FULL_WARP, here, WARP - 1);
   }
   // No weight is a number: there is no distribution to draw from.
-  drawn = Drawn{0, not_a_number()};
+  token = 0;
   return lane == 0;
 }
 
@@ -248,11 +264,14 @@ extern "C" __global__ void __launch_bounds__(THREADS) head_sample(const __grid_c
   __shared__ Shared shared;
   const float* logits = a.logits + blockIdx.x * a.stride;
   const Policy policy = a.sampling[blockIdx.x];
-  const SumExp total = row_sum_exp(logits, a.vocab, parts);
-  Drawn drawn{0, 0.0f};
+  u32* set = a.support == nullptr ? nullptr : a.support + static_cast<u64>(blockIdx.x) * support_words(a.vocab);
+  const SumExp total = row_sum_exp(ModelRow{logits, a.vocab}, parts);
+  u32 token = 0;
+  float logprob = 0.0f;
   bool there = threadIdx.x == 0;
   if (!(policy.temperature > 0.0f)) {
-    drawn.token = likeliest(logits, a.vocab, total.max, shared);
+    token = likeliest(logits, a.vocab, total.max, shared);
+    if (set != nullptr) store_only(token, a.vocab, set);
   } else {
     const float inverse = __fdiv_rn(1.0f, policy.temperature);
     const Scaled row{logits, a.vocab, inverse, __fmul_rn(total.max, inverse)};
@@ -268,11 +287,19 @@ extern "C" __global__ void __launch_bounds__(THREADS) head_sample(const __grid_c
     const u64 seed = static_cast<u64>(policy.seed_high) << 32 | policy.seed_low;
     const uint4 words = philox_draw(seed, PURPOSE_SAMPLE, policy.sample, policy.position);
     const u64 random = (static_cast<u64>(words.x) << 21) ^ (words.y >> 11);
-    there = draw(row, threshold, random, shared, drawn);
+    const KeptRow kept{row, threshold, a.vocab};
+    SumExp sampled = total;
+    if (inverse != 1.0f || threshold > minus_infinity()) {
+      __syncthreads();
+      sampled = row_sum_exp(kept, parts);
+    }
+    if (set != nullptr) store_support(kept, set);
+    there = draw(row, threshold, random, shared, token);
+    if (there) logprob = sampled.logprob(row.get(token));
   }
   if (there) {
-    a.tokens[blockIdx.x] = drawn.token;
-    a.logprob_raw[blockIdx.x] = total.logprob(logits[drawn.token]);
-    a.logprob_sampled[blockIdx.x] = drawn.logprob;
+    a.tokens[blockIdx.x] = token;
+    a.logprob_raw[blockIdx.x] = total.logprob(logits[token]);
+    a.logprob_sampled[blockIdx.x] = logprob;
   }
 }

@@ -1,11 +1,11 @@
-//! How the three ops of the head cut their rows: logits of a chunk of rows lie in the workspace, never those of all.
+//! How the ops of the head cut their rows: logits of a chunk of rows lie in the workspace, never those of all.
 //!
 //! A chunk's size is a function of the shape alone, so that sums over chunks have one order.
 
 use crate::gemm;
 use crate::tuning::Tuning;
 use crate::{Addresses, Launch, LaunchError, WORKSPACE_BYTES};
-use octo_ops::{BufferId, DType, View};
+use octo_ops::{BufferId, DType, LinearBackwardInput, LinearBackwardWeight, View};
 
 /// Ids that a part sums.
 const PART: u32 = 128;
@@ -55,6 +55,24 @@ impl Chunk {
         let launches =
             gemm::head_logits(op, [&self.of(hidden), weight], &self.logits, &InWorkspace(at), tuning);
         launches.map_err(LaunchError::Product)
+    }
+
+    /// The gradients of `hidden` and `weight` from those of the chunk's logits; `dweight` is added to, but by the first
+    /// chunk only where the op does so.
+    pub fn gradients(
+        &self,
+        [hidden, weight, dhidden, dweight]: [&View; 4],
+        accumulate: bool,
+        at: &dyn Addresses,
+        tuning: &Tuning,
+    ) -> Result<Vec<Launch>, LaunchError> {
+        let (at, dy) = (&InWorkspace(at), self.dlogits());
+        let input = LinearBackwardInput { dy, weight: *weight, dx: self.of(dhidden) };
+        let mut launches = gemm::linear_backward_input(&input, at, tuning).map_err(LaunchError::Product)?;
+        let accumulate = accumulate || self.first > 0;
+        let own = LinearBackwardWeight { dy, x: self.of(hidden), dweight: *dweight, accumulate };
+        launches.extend(gemm::linear_backward_weight(&own, at, tuning).map_err(LaunchError::Product)?);
+        Ok(launches)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::head::{InWorkspace, chunks};
 use crate::tuning::Tuning;
-use crate::{Addresses, Launch, LaunchError, Operands, arguments, gemm};
-use octo_ops::{DType, HeadLoss, LinearBackwardInput, LinearBackwardWeight};
+use crate::{Addresses, Launch, LaunchError, Operands, arguments};
+use octo_ops::{DType, HeadLoss};
 
 /// Threads of a block, which has one row.
 const THREADS: u32 = 256;
@@ -33,8 +33,7 @@ arguments! {
 /// # Errors
 /// [`LaunchError`].
 pub fn head_loss(op: &HeadLoss, at: &dyn Addresses, tuning: &Tuning) -> Result<Vec<Launch>, LaunchError> {
-    let at = &InWorkspace(at);
-    let operands = Operands { op: HeadLoss::NAME, at };
+    let operands = Operands { op: HeadLoss::NAME, at: &InWorkspace(at) };
     operands.dense("labels", &op.labels, &[DType::I32])?;
     operands.dense("loss", &op.loss, &[DType::F32])?;
     operands.address("dhidden", &op.dhidden, &[DType::Bf16])?;
@@ -56,12 +55,8 @@ pub fn head_loss(op: &HeadLoss, at: &dyn Addresses, tuning: &Tuning) -> Result<V
         let mut rows = operands.launch("head_loss", chunk.rows.into(), THREADS, &arguments)?;
         rows.iter_mut().for_each(|launch| launch.shared_bytes = chunk.shared_bytes());
         launches.extend(rows);
-        let (dy, dx) = (chunk.dlogits(), chunk.of(&op.dhidden));
-        let input = LinearBackwardInput { dy, weight: op.weight, dx };
-        launches.extend(gemm::linear_backward_input(&input, at, tuning).map_err(LaunchError::Product)?);
-        let accumulate = op.accumulate || chunk.first > 0;
-        let weight = LinearBackwardWeight { dy, x: chunk.of(&op.hidden), dweight: op.dweight, accumulate };
-        launches.extend(gemm::linear_backward_weight(&weight, at, tuning).map_err(LaunchError::Product)?);
+        let matrices = [&op.hidden, &op.weight, &op.dhidden, &op.dweight];
+        launches.extend(chunk.gradients(matrices, op.accumulate, at, tuning)?);
     }
     Ok(launches)
 }

@@ -21,6 +21,8 @@ arguments! {
         pub logprob_raw: u64,
         /// Log-probabilities under what was sampled from.
         pub logprob_sampled: u64,
+        /// Which tokens the cuts have kept, or 0.
+        pub support: u64,
         /// Elements between rows of `logits`.
         pub stride: u64,
         /// Columns of `logits`.
@@ -40,6 +42,9 @@ pub fn head_sample(op: &HeadSample, at: &dyn Addresses, tuning: &Tuning) -> Resu
     operands.dense("tokens", &op.tokens, &[DType::U32])?;
     operands.dense("logprob_raw", &op.logprob_raw, &[DType::F32])?;
     operands.dense("logprob_sampled", &op.logprob_sampled, &[DType::F32])?;
+    if let Some(support) = &op.support {
+        operands.dense("support", support, &[DType::U32])?;
+    }
     let mut launches = Vec::new();
     for chunk in chunks(HeadSample::NAME, op.hidden.rows() as u32, op.weight.rows())? {
         launches.extend(chunk.logits(HeadSample::NAME, [&op.hidden, &op.weight], at, tuning)?);
@@ -49,6 +54,7 @@ pub fn head_sample(op: &HeadSample, at: &dyn Addresses, tuning: &Tuning) -> Resu
             tokens: at.address(&chunk.of(&op.tokens)),
             logprob_raw: at.address(&chunk.of(&op.logprob_raw)),
             logprob_sampled: at.address(&chunk.of(&op.logprob_sampled)),
+            support: op.support.map_or(0, |view| at.address(&chunk.of(&view))),
             stride: chunk.logits.row_stride() as u64,
             vocab: op.weight.rows() as u32,
             unused: 0,
@@ -75,6 +81,7 @@ mod tests {
             tokens: Flat::view(4, DType::U32, &[rows]),
             logprob_raw: Flat::view(5, DType::F32, &[rows]),
             logprob_sampled: Flat::view(6, DType::F32, &[rows]),
+            support: Some(Flat::view(7, DType::U32, &[rows, vocab.div_ceil(32)])),
         }
     }
 
@@ -87,6 +94,10 @@ mod tests {
         let part = 1024 * 4;
         assert_eq!((a.sampling, a.tokens), ((3 << 40) + 8 * part, (4 << 40) + part));
         assert_eq!((a.logprob_raw, a.logprob_sampled), ((5 << 40) + part, (6 << 40) + part));
+        assert_eq!(a.support, (7 << 40) + 10 * part);
+        let all = HeadSample { support: None, ..op(2, 300) };
+        let launches = head_sample(&all, &Flat, &Tuning::new(Capability::A100)).unwrap();
+        assert_eq!(arguments_of::<HeadSampleArguments>(&launches[1]).support, 0);
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub mod grad_norm;
 mod head;
 pub mod head_logprob;
 pub mod head_loss;
+pub mod head_policy;
+pub mod head_policy_backward;
 pub mod head_sample;
 mod launch;
 pub mod loss_sum;

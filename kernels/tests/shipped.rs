@@ -14,6 +14,8 @@ use octo_kernels::gemm::GemmArguments;
 use octo_kernels::grad_norm::{GradNormFinishArguments, GradNormPartsArguments};
 use octo_kernels::head_logprob::HeadLogprobArguments;
 use octo_kernels::head_loss::HeadLossArguments;
+use octo_kernels::head_policy::HeadPolicyArguments;
+use octo_kernels::head_policy_backward::HeadPolicyBackwardArguments;
 use octo_kernels::head_sample::HeadSampleArguments;
 use octo_kernels::loss_sum::LossSumArguments;
 use octo_kernels::qkv_rope::QkvRopeArguments;
@@ -57,6 +59,8 @@ fn taken(source: &str, entry: &str) -> Layout {
         "grad_norm" => layout::<GradNormPartsArguments>(),
         "head_logprob" => layout::<HeadLogprobArguments>(),
         "head_loss" => layout::<HeadLossArguments>(),
+        "head_policy" => layout::<HeadPolicyArguments>(),
+        "head_policy_backward" => layout::<HeadPolicyBackwardArguments>(),
         "head_sample" => layout::<HeadSampleArguments>(),
         "loss_sum" => layout::<LossSumArguments>(),
         "qkv_rope" => layout::<QkvRopeArguments>(),

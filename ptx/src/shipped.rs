@@ -45,6 +45,8 @@ pub static SM_80: &[Shipped] = shipped! { "sm_80" {
     "head_logits_sm80_nt_64x64x64_s4"
     "head_logprob"
     "head_loss"
+    "head_policy"
+    "head_policy_backward"
     "head_sample"
     "linear_backward_input_sm80_nn_128x128x32_s4"
     "linear_backward_input_sm80_nn_128x256x32_s4"

@@ -2,7 +2,9 @@
 
 use crate::memory::Memory;
 use crate::ops;
-use octo_ops::{Backend, BackendError, BufferId, DeviceInfo, Op, Precision, Program, SLOTS, Slot, View};
+use octo_ops::{
+    Backend, BackendError, BufferId, DeviceInfo, Op, Operand, Precision, Program, SLOTS, Slot, View,
+};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 /// CPU cores.
@@ -140,7 +142,20 @@ fn check_operands(op: &Op) -> Result<(), BackendError> {
             | Op::AdamW(_)
             | Op::RandomFill(_)
     );
-    match op.operands().iter().find(|o| flat && !o.view.is_contiguous()) {
+    // Of an op of the head only the rows that enter the product, and the gradient of the weight, may have gaps.
+    let head = matches!(
+        op,
+        Op::HeadLoss(_)
+            | Op::HeadLogprob(_)
+            | Op::HeadSample(_)
+            | Op::HeadPolicy(_)
+            | Op::HeadPolicyBackward(_)
+    );
+    let gaps = |o: &&Operand| {
+        let read_flat = flat || head && !matches!(o.name, "hidden" | "dweight");
+        read_flat && !o.view.is_contiguous()
+    };
+    match op.operands().iter().find(gaps) {
         None => Ok(()),
         Some(o) => unsupported(format!("`{}` has gaps between its rows", o.name)),
     }

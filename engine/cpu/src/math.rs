@@ -129,6 +129,59 @@ vectorised! {
     }
 }
 
+/// ln p where e^(ln p) would be 0 anyway: finite, so that 0 times it is 0. What is no number stays so.
+#[inline(always)]
+fn no_less(x: f32) -> f32 {
+    if x < -88.0 { -88.0 } else { x }
+}
+
+vectorised! {
+    /// Σ (x − max)·e^(x − max): sixteen interleaved partial sums, then a fixed tree.
+    fn moment(row: &[f32], max: f32) -> f32 {
+        let mut lanes = [0.0f32; LANES];
+        let (chunks, rest) = row.as_chunks::<LANES>();
+        let term = |x: f32| {
+            let apart = no_less(x - max);
+            apart * exp(apart)
+        };
+        for chunk in chunks {
+            for (lane, &x) in lanes.iter_mut().zip(chunk) {
+                *lane += term(x);
+            }
+        }
+        for (lane, &x) in lanes.iter_mut().zip(rest) {
+            *lane += term(x);
+        }
+        crate::reduce::tree(lanes)
+    }
+}
+
+/// Derivatives of a loss by what a row is sampled from.
+#[derive(Clone, Copy)]
+pub(crate) struct PolicySlope {
+    /// ln Σ e^x of the row.
+    pub lse: f32,
+    /// Of the row.
+    pub entropy: f32,
+    /// By the label's log-probability.
+    pub coefficient: f32,
+    /// By the entropy.
+    pub entropy_coefficient: f32,
+    /// Multiplies everything.
+    pub scale: f32,
+}
+
+vectorised! {
+    /// x ← −scale·p·(coefficient + entropy_coefficient·(ln p + entropy)) with ln p = x − lse: all but the label's own.
+    fn policy_gradient(row: &mut [f32], slope: PolicySlope) {
+        for x in row {
+            let logprob = no_less(*x - slope.lse);
+            let weight = slope.coefficient + slope.entropy_coefficient * (logprob + slope.entropy);
+            *x = -slope.scale * (exp(logprob) * weight);
+        }
+    }
+}
+
 vectorised! {
     /// x ← e^(x − max)·scale.
     fn exp_scaled(row: &mut [f32], max: f32, scale: f32) {
@@ -174,8 +227,18 @@ mod tests {
                 swiglu(&row[..992], &mut product);
                 let mut both = row[..992].to_vec();
                 swiglu_backward(&product, &mut both);
+                let mut slopes = row.clone();
+                let slope = PolicySlope {
+                    lse: 26.0,
+                    entropy: 3.0,
+                    coefficient: 0.5,
+                    entropy_coefficient: -0.1,
+                    scale: 1.5,
+                };
+                policy_gradient(&mut slopes, slope);
                 let bits = |v: Vec<f32>| v.into_iter().map(f32::to_bits).collect::<Vec<_>>();
-                (max(&row), sum_exp(&row, 25.0).to_bits(), bits(scaled), bits(product), bits(both))
+                let sums = [sum_exp(&row, 25.0), moment(&row, 25.0)].map(f32::to_bits);
+                (max(&row), sums, bits(scaled), bits(product), bits(both), bits(slopes))
             })
         };
         for isa in Isa::available() {

@@ -200,6 +200,7 @@ impl Session {
             tokens,
             logprob_raw: raw,
             logprob_sampled: sampled,
+            support: None,
         })?;
         queue.begin_readback(TOKENS, tokens)?;
         queue.begin_readback(RAW, raw)?;

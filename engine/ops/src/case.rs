@@ -25,7 +25,7 @@ pub struct Tensor {
 }
 
 /// Hands out operands and remembers their values. Values are a function of the order of calls alone.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct CaseBuilder {
     tensors: Vec<Tensor>,
     state: u64,
@@ -101,7 +101,8 @@ impl CaseBuilder {
                 .iter()
                 .map(|&v| match tensor.dtype {
                     DType::Bf16 => bf16::from_f64(v).to_f64(),
-                    _ => f64::from(v as f32),
+                    DType::F32 => f64::from(v as f32),
+                    _ => v,
                 })
                 .collect();
         }

@@ -7,14 +7,17 @@ use half::bf16;
 #[derive(Clone, Debug)]
 pub struct HostMemory<R> {
     buffers: Vec<Vec<R>>,
+    /// The same in f64, in which words of 32 bits are themselves.
+    words: Vec<Vec<f64>>,
     rounds: bool,
 }
 
 impl<R: Real> HostMemory<R> {
     /// Memory whose buffer `i` starts as `tensors[i]`, and that keeps what is stored as it is.
     pub fn new<'a>(tensors: impl IntoIterator<Item = &'a [f64]>) -> HostMemory<R> {
-        let buffers = tensors.into_iter().map(|t| t.iter().map(|&v| R::of(v)).collect()).collect();
-        HostMemory { buffers, rounds: false }
+        let words: Vec<Vec<f64>> = tensors.into_iter().map(<[f64]>::to_vec).collect();
+        let buffers = words.iter().map(|t| t.iter().map(|&v| R::of(v)).collect()).collect();
+        HostMemory { buffers, words, rounds: false }
     }
 
     /// The same memory, rounding to the dtype of each view as backends do.
@@ -44,6 +47,18 @@ impl<R: Real> HostMemory<R> {
             for (at, &value) in row.zip(&values[i * width..]) {
                 let value = self.rounded(value, view.dtype);
                 self.buffers[view.buffer.0 as usize][at] = value;
+                self.words[view.buffer.0 as usize][at] = value.to_f64();
+            }
+        }
+    }
+
+    /// Overwrites the elements of an index view.
+    pub(crate) fn store_words(&mut self, view: &View, values: &[u32]) {
+        let width = view.row_elements();
+        for (i, row) in rows(view).enumerate() {
+            for (at, &value) in row.zip(&values[i * width..]) {
+                self.buffers[view.buffer.0 as usize][at] = R::of(value.into());
+                self.words[view.buffer.0 as usize][at] = value.into();
             }
         }
     }
@@ -60,7 +75,13 @@ impl<R: Real> HostMemory<R> {
 
     /// The elements of an index view as integers.
     pub(crate) fn indices(&self, view: &View) -> Vec<i64> {
-        self.load(view).into_iter().map(|v| v.to_f64() as i64).collect()
+        let buffer = &self.words[view.buffer.0 as usize];
+        rows(view).flat_map(|row| buffer[row].iter().map(|&v| v as i64)).collect()
+    }
+
+    /// The elements of an index view as words of 32 bits.
+    pub(crate) fn load_words(&self, view: &View) -> Vec<u32> {
+        self.indices(view).into_iter().map(|word| word as u32).collect()
     }
 }
 

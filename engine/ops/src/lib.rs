@@ -18,6 +18,7 @@ mod ops;
 pub mod philox;
 mod real;
 mod sampling;
+pub mod support;
 mod table;
 mod view;
 

@@ -41,22 +41,32 @@ impl SamplingRow {
         ((u64::from(bits[0]) << 21) ^ u64::from(bits[1] >> 11)) as f64 / (1u64 << 53) as f64
     }
 
-    /// Draws from a row of logits. Returns the token and its log-probability under the distribution that was
-    /// sampled from. `scaled` is scratch, reused from row to row.
-    pub fn draw(&self, logits: &[f32], scaled: &mut Vec<f32>) -> (u32, f32) {
+    /// The distribution to draw from: logits · (1 / temperature), −∞ where the cuts take a token away; at
+    /// temperature 0 the first of the likeliest has 0, the others −∞. Overwrites `kept`.
+    pub fn keep(&self, logits: &[f32], kept: &mut Vec<f32>) {
+        kept.clear();
         if self.temperature <= 0.0 {
-            return (argmax(logits) as u32, 0.0);
+            kept.resize(logits.len(), f32::NEG_INFINITY);
+            kept[argmax(logits)] = 0.0;
+            return;
         }
-        scaled.clear();
         let inverse = 1.0 / self.temperature;
-        scaled.extend(logits.iter().map(|&x| x * inverse));
-        let max = scaled.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let threshold = self.threshold(scaled, max);
-        let weight = |x: f32| if x >= threshold { f64::from(x - max).exp() } else { 0.0 };
-        let total: f64 = scaled.iter().map(|&x| weight(x)).sum();
+        kept.extend(logits.iter().map(|&x| x * inverse));
+        let threshold = self.threshold(kept, largest(kept));
+        for x in kept.iter_mut() {
+            *x = if *x >= threshold { *x } else { f32::NEG_INFINITY };
+        }
+    }
+
+    /// Draws from what [`SamplingRow::keep`] has left: the first token, in vocabulary order, whose cumulative weight
+    /// exceeds this row's uniform number of the total.
+    pub fn pick(&self, kept: &[f32]) -> u32 {
+        let max = largest(kept);
+        let weight = |x: f32| if x > f32::NEG_INFINITY { f64::from(x - max).exp() } else { 0.0 };
+        let total: f64 = kept.iter().map(|&x| weight(x)).sum();
         let target = self.uniform() * total;
         let (mut token, mut sum) = (0, 0.0);
-        for (i, &x) in scaled.iter().enumerate() {
+        for (i, &x) in kept.iter().enumerate() {
             let w = weight(x);
             if w > 0.0 {
                 // Rounding may leave the target beyond the last sum: then the last kept token is it.
@@ -66,8 +76,7 @@ impl SamplingRow {
                 }
             }
         }
-        let sampled = f64::from(scaled[token] - max) - total.ln();
-        (token as u32, sampled as f32)
+        token as u32
     }
 
     /// The smallest scaled logit that survives the cuts.
@@ -103,6 +112,10 @@ impl SamplingRow {
     }
 }
 
+fn largest(row: &[f32]) -> f32 {
+    row.iter().copied().fold(f32::NEG_INFINITY, f32::max)
+}
+
 /// The first of the largest.
 fn argmax(row: &[f32]) -> usize {
     let mut best = 0;
@@ -131,12 +144,18 @@ mod tests {
         }
     }
 
+    fn kept(sampling: SamplingRow, logits: &[f32]) -> Vec<f32> {
+        let mut kept = Vec::new();
+        sampling.keep(logits, &mut kept);
+        kept
+    }
+
     /// Which tokens come up in many draws, and how often.
     fn counts(sampling: SamplingRow, logits: &[f32]) -> Vec<u32> {
         let mut counts = vec![0; logits.len()];
+        let kept = kept(sampling, logits);
         for position in 0..20_000 {
-            let (token, _) = SamplingRow { position, ..sampling }.draw(logits, &mut Vec::new());
-            counts[token as usize] += 1;
+            counts[SamplingRow { position, ..sampling }.pick(&kept) as usize] += 1;
         }
         counts
     }
@@ -159,30 +178,31 @@ mod tests {
     #[test]
     fn temperature_zero_takes_the_first_of_the_likeliest() {
         let greedy = SamplingRow { temperature: 0.0, ..row(3) };
-        assert_eq!(greedy.draw(&[0.0, 2.0, 2.0], &mut Vec::new()), (1, 0.0));
+        let none = f32::NEG_INFINITY;
+        let kept = kept(greedy, &[0.0, 2.0, 2.0]);
+        assert_eq!((greedy.pick(&kept), kept), (1, vec![none, 0.0, none]));
     }
 
     #[test]
-    fn cuts_keep_what_they_say_and_renormalise() {
+    fn cuts_keep_what_they_say() {
         let p = logits(&[0.4, 0.3, 0.2, 0.1]);
-        let kept = |s: SamplingRow| counts(s, &p).iter().map(|&n| n > 0).collect::<Vec<_>>();
-        assert_eq!(kept(SamplingRow { top_k: 2, ..row(0) }), [true, true, false, false]);
-        assert_eq!(kept(SamplingRow { top_p: 0.75, ..row(0) }), [true, true, true, false]);
-        assert_eq!(kept(SamplingRow { top_p: 0.69, ..row(0) }), [true, true, false, false]);
-        assert_eq!(kept(SamplingRow { min_p: 0.6, ..row(0) }), [true, true, false, false]);
+        let drawn = |s: SamplingRow| counts(s, &p).iter().map(|&n| n > 0).collect::<Vec<_>>();
+        assert_eq!(drawn(SamplingRow { top_k: 2, ..row(0) }), [true, true, false, false]);
+        assert_eq!(drawn(SamplingRow { top_p: 0.75, ..row(0) }), [true, true, true, false]);
+        assert_eq!(drawn(SamplingRow { top_p: 0.69, ..row(0) }), [true, true, false, false]);
+        assert_eq!(drawn(SamplingRow { min_p: 0.6, ..row(0) }), [true, true, false, false]);
         // After top_k = 3 the mass is 0.9, of which 0.75 is 0.675: two tokens.
-        assert_eq!(kept(SamplingRow { top_k: 3, top_p: 0.75, ..row(0) }), [true, true, false, false]);
-        let (token, sampled) = SamplingRow { top_k: 2, ..row(1) }.draw(&p, &mut Vec::new());
-        let expected = [0.4f32, 0.3][token as usize] / 0.7;
-        assert!((sampled - expected.ln()).abs() < 1e-6);
+        assert_eq!(drawn(SamplingRow { top_k: 3, top_p: 0.75, ..row(0) }), [true, true, false, false]);
+        let two = SamplingRow { top_k: 2, temperature: 0.5, ..row(1) };
+        let (x, none) = ([0.4f32, 0.3].map(|p| p.ln() * 2.0), f32::NEG_INFINITY);
+        assert_eq!(kept(two, &p), [x[0], x[1], none, none]);
     }
 
     #[test]
     fn samples_of_one_request_differ() {
         let p = logits(&[0.25; 4]);
-        let draw = |sample| -> Vec<u32> {
-            (0..20).map(|at| SamplingRow { sample, ..row(at) }.draw(&p, &mut Vec::new()).0).collect()
-        };
+        let draw =
+            |sample| -> Vec<u32> { (0..20).map(|at| SamplingRow { sample, ..row(at) }.pick(&p)).collect() };
         assert_ne!(draw(0), draw(1));
         assert_eq!(draw(1), draw(1));
     }

@@ -325,6 +325,62 @@ ops! {
         write logprob_raw,
         /// Log-probability under the distribution that was sampled from, f32 \[rows\].
         write logprob_sampled,
+        /// The tokens that the cuts have kept (see [`crate::support`]), u32 \[rows, ⌈vocab/32⌉\].
+        opt_write support,
+    }
+
+    /// What a policy loss reads of each row's label, under the distribution that is sampled from, logits never whole:
+    /// with x = logit · inv_temperature over the support, logprob = x\[label\] − lse, lse = ln Σ e^x and
+    /// entropy = −Σ p·ln p. `logprob` has the bits of [`HeadSample`]'s `logprob_sampled` for the same row, temperature
+    /// and support. All three are 0 without a label.
+    HeadPolicy "head_policy" {
+        /// Final-normed rows \[tokens, hidden\].
+        read hidden,
+        /// \[vocab, hidden\].
+        read weight,
+        /// The token that was drawn, or −1 for none, i32 \[tokens\].
+        read labels,
+        /// 1/temperature, above 0, rounded once, f32 \[tokens\]: rows that were drawn greedily have no such loss.
+        read inv_temperature,
+        /// The tokens that could be drawn (see [`crate::support`]), u32 \[tokens, ⌈vocab/32⌉\]; without it, all.
+        opt_read support,
+        /// f32 \[tokens\]; −∞ for a label outside the support.
+        write logprob,
+        /// f32 \[tokens\].
+        write lse,
+        /// Nats, f32 \[tokens\].
+        write entropy,
+    }
+
+    /// Gradients of Σ coefficient·logprob + entropy_coefficient·entropy with [`HeadPolicy`]'s log-probabilities and
+    /// entropies: inside the support dlogits = inv_temperature·(coefficient·(onehot − p) −
+    /// entropy_coefficient·p·(ln p + entropy)) with p = e^(logit·inv_temperature − lse), outside 0. Rows without a
+    /// label, or with both coefficients 0, give exactly 0.
+    HeadPolicyBackward "head_policy_backward" {
+        /// As in the forward.
+        read hidden,
+        /// As in the forward.
+        read weight,
+        /// As in the forward.
+        read labels,
+        /// As in the forward.
+        read inv_temperature,
+        /// As in the forward.
+        opt_read support,
+        /// The forward's result.
+        read lse,
+        /// The forward's result.
+        read entropy,
+        /// Derivative of the loss by each log-probability, f32 \[tokens\].
+        read coefficient,
+        /// Derivative of the loss by each entropy, f32 \[tokens\].
+        read entropy_coefficient,
+        /// Gradient of `hidden`.
+        write dhidden,
+        /// Gradient of `weight`, f32.
+        update dweight;
+        /// Whether `dweight` is added to, or overwritten.
+        accumulate: bool,
     }
 
     /// dx = dy · weight.

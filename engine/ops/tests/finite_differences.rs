@@ -190,3 +190,46 @@ fn embed() {
     let backward = EmbedBackward { ids, dx, dweight, accumulate: false };
     holds(c, &[forward.into()], &[(out, dx)], &[backward.into()], &[(weight, dweight)]);
 }
+
+#[test]
+fn head_policy() {
+    for cut in [false, true] {
+        let mut c = CaseBuilder::new();
+        let (tokens, vocab) = (5, 37);
+        let (hidden, weight) = (c.normal(F, &[tokens, 6], 1.0), c.normal(F, &[vocab, 6], 0.5));
+        // The last row's label lies outside of what it keeps: its probabilities still have an entropy.
+        let labels = c.values(DType::I32, &[tokens], [3.0, -1.0, 36.0, 0.0, 9.0]);
+        let inv_temperature = c.values(F, &[tokens], [1.0, 1.0, 0.5, 1.75, 2.0]);
+        let words = [0x1fffff1fu32, 0, 0, 0, 0xf0f0f0f0, 0x1f, 0xffffffff, 0, 0x55555555, 0];
+        let support = cut.then(|| {
+            c.values(DType::U32, &[tokens, support::words(vocab)], words.into_iter().map(f64::from))
+        });
+        let (logprob, lse, entropy) =
+            (c.output(F, &[tokens]), c.output(F, &[tokens]), c.output(F, &[tokens]));
+        // An impossible label has no log-probability to weigh.
+        let last = if cut { 0.0 } else { 0.5 };
+        let coefficient = c.values(F, &[tokens], [1.0, 2.0, -0.5, 0.0, last]);
+        let entropy_coefficient = c.values(F, &[tokens], [0.0, 1.0, 0.25, -1.5, 1.0]);
+        let (dhidden, dweight) = (c.output(F, &[tokens, 6]), c.output(F, &[vocab, 6]));
+        let forward = HeadPolicy { hidden, weight, labels, inv_temperature, support, logprob, lse, entropy };
+        let backward = HeadPolicyBackward {
+            hidden,
+            weight,
+            labels,
+            inv_temperature,
+            support,
+            lse,
+            entropy,
+            coefficient,
+            entropy_coefficient,
+            dhidden,
+            dweight,
+            accumulate: false,
+        };
+        let mut outputs = vec![(entropy, entropy_coefficient)];
+        let rows = if cut { tokens - 1 } else { tokens };
+        outputs.push((logprob.slice_rows(0, rows), coefficient.slice_rows(0, rows)));
+        let gradients = [(hidden, dhidden), (weight, dweight)];
+        holds(c, &[forward.into()], &outputs, &[backward.into()], &gradients);
+    }
+}

@@ -244,6 +244,11 @@ fn case(kind: u32, choice: &Choice) -> Case {
         }
         18 => head_sample(o, [m, n, k]),
         19 => attention_backward(o, [m, n, k]),
+        20 => {
+            let op = head_policy(&mut o, [m, n, k]);
+            o.case(op)
+        }
+        21 => head_policy_backward(o, [m, n, k]),
         _ => {
             let op = RandomFill { out: o.vector(act, m * n), seed: 5, stream: u64::from(k), scale: 0.5 };
             o.case(op)
@@ -310,6 +315,53 @@ fn head_sample(mut o: Operands, [m, n, k]: [u32; 3]) -> Case {
         tokens: o.builder.output(DType::U32, &[rows]),
         logprob_raw: o.vector(DType::F32, rows),
         logprob_sampled: o.vector(DType::F32, rows),
+        support: o.choice.flag.then(|| o.builder.output(DType::U32, &[rows, support::words(n)])),
+    };
+    o.case(op)
+}
+
+/// Rows at several temperatures, some cut down to half of the tokens and their own.
+fn head_policy(o: &mut Operands, [m, n, k]: [u32; 3]) -> HeadPolicy {
+    let (act, weight) = (o.choice.dtypes[0], o.choice.dtypes[1]);
+    o.scale = HEAD_SCALE;
+    let (m, words) = (m + LEAST, support::words(n));
+    let set = (0..m * words).map(|at| {
+        let (t, word) = (at / words, at % words);
+        // As `labels` gives them, where there is one.
+        let label = (t * 3 % (n + 1)).checked_sub(1);
+        let own = label.filter(|label| label / 32 == word).map_or(0, |label| 1 << (label % 32));
+        f64::from(0x5555_5555u32.rotate_left(t) | own)
+    });
+    HeadPolicy {
+        hidden: o.matrix(act, m, k),
+        weight: o.matrix(weight, n, k),
+        labels: labels(o, m, n),
+        inv_temperature: o.builder.values(DType::F32, &[m], (0..m).map(|t| [1.0, 0.4, 1.6][t as usize % 3])),
+        support: o.choice.flag.then(|| o.builder.values(DType::U32, &[m, words], set)),
+        logprob: o.vector(DType::F32, m),
+        lse: o.vector(DType::F32, m),
+        entropy: o.vector(DType::F32, m),
+    }
+}
+
+/// Random log-sum-exps make probabilities of more than 1 too.
+fn head_policy_backward(mut o: Operands, [m, n, k]: [u32; 3]) -> Case {
+    let HeadPolicy { hidden, weight, labels, inv_temperature, support, lse, entropy, .. } =
+        head_policy(&mut o, [m, n, k]);
+    let rows = m + LEAST;
+    let op = HeadPolicyBackward {
+        hidden,
+        weight,
+        labels,
+        inv_temperature,
+        support,
+        lse,
+        entropy,
+        coefficient: o.vector(DType::F32, rows),
+        entropy_coefficient: o.vector(DType::F32, rows),
+        dhidden: o.matrix(hidden.dtype, rows, k),
+        dweight: o.matrix(DType::F32, n, k),
+        accumulate: k % 2 == 0,
     };
     o.case(op)
 }
@@ -388,7 +440,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn an_op_is_refused_or_right(kind in 0..21u32, choice in choice()) {
+    fn an_op_is_refused_or_right(kind in 0..23u32, choice in choice()) {
         let case = case(kind, &choice);
         // What breaks the op's own contract never reaches a backend.
         prop_assume!(case.op.check().is_ok());

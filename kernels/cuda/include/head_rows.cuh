@@ -3,7 +3,8 @@
 // 128 consecutive ids are a part: its maximum m, and its sum of e^(x - m), a lane's four ids as (0 + 1) + (2 + 3), lanes by
 // the butterfly of reduce.cuh. Parts are joined against the row's maximum: lane l adds parts l, l + 32, … in one chain of
 // fused multiply-adds, lanes again by the butterfly. So the order hangs neither on the number of threads nor on what else
-// the kernel does, and parts may be made wherever their logits are.
+// the kernel does, and parts may be made wherever their logits are. A row says by `four` what it consists of: the logits
+// themselves, or what is sampled from (head_policy.cuh).
 #pragma once
 #include "approximate.cuh"
 #include "memory.cuh"
@@ -21,6 +22,11 @@ struct SumExp {
   __device__ __forceinline__ float logprob(float x) const {
     const double apart = __dsub_rn(static_cast<double>(x), static_cast<double>(max));
     return __double2float_rn(__dsub_rn(apart, log_f64(static_cast<double>(sum))));
+  }
+
+  // ln of the sum of e^x, rounded once.
+  __device__ __forceinline__ float lse() const {
+    return __double2float_rn(__dadd_rn(static_cast<double>(max), log_f64(static_cast<double>(sum))));
   }
 };
 
@@ -49,14 +55,23 @@ __device__ __forceinline__ float4 read_logits(const float* row, u32 id, u32 voca
                      id + 2 < vocab ? row[id + 2] : none, none);
 }
 
+// Logits as the model gives them.
+struct ModelRow {
+  const float* logits;
+  u32 vocab;
+
+  __device__ __forceinline__ float4 four(u32 id) const { return read_logits(logits, id, vocab); }
+};
+
 // All threads of a block together; each ends with the same bits. `parts` is shared memory for two numbers a part, which
 // no thread touches between the caller's last barrier and this call.
-__device__ __forceinline__ SumExp row_sum_exp(const float* row, u32 vocab, float* parts) {
-  const u32 lane = threadIdx.x % WARP, warps = blockDim.x / WARP, count = (vocab + PART - 1) / PART;
+template <class Row>
+__device__ __forceinline__ SumExp row_sum_exp(const Row& row, float* parts) {
+  const u32 lane = threadIdx.x % WARP, warps = blockDim.x / WARP, count = (row.vocab + PART - 1) / PART;
   float *maxima = parts, *sums = parts + count;
 #pragma unroll 2
   for (u32 p = threadIdx.x / WARP; p < count; p += warps) {
-    const float4 x = read_logits(row, p * PART + lane * FOUR, vocab);
+    const float4 x = row.four(p * PART + lane * FOUR);
     const float max = warp_max(fmaxf(fmaxf(x.x, x.y), fmaxf(x.z, x.w))), base = base_of(max);
     const float sum = warp_sum(__fadd_rn(__fadd_rn(exp_apart(x.x, base), exp_apart(x.y, base)),
                                          __fadd_rn(exp_apart(x.z, base), exp_apart(x.w, base))));

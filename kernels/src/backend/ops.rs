@@ -4,7 +4,7 @@ use crate::tuning::Tuning;
 use crate::{
     Addresses, Launch, adamw, attention, attention_backward, bias_backward, embed, embed_backward, gemm,
 };
-use crate::{grad_norm, head_logprob, head_loss, head_sample, loss_sum};
+use crate::{grad_norm, head_logprob, head_loss, head_policy, head_policy_backward, head_sample, loss_sum};
 use crate::{qkv_rope, random_fill, rms_norm, rms_norm_backward, rope_backward, swiglu};
 use octo_ops::Op;
 
@@ -32,6 +32,8 @@ pub(super) fn launches(op: &Op, at: &dyn Addresses, tuning: &Tuning) -> Result<V
         Op::HeadLogprob(op) => said(head_logprob::head_logprob(op, at, tuning)),
         Op::HeadLoss(op) => said(head_loss::head_loss(op, at, tuning)),
         Op::HeadSample(op) => said(head_sample::head_sample(op, at, tuning)),
+        Op::HeadPolicy(op) => said(head_policy::head_policy(op, at, tuning)),
+        Op::HeadPolicyBackward(op) => said(head_policy_backward::head_policy_backward(op, at, tuning)),
     }
 }
 

@@ -7,7 +7,7 @@ use octo_kernels::driver::SimConfig;
 use octo_kernels::tuning::{Capability, Tuning, rows};
 use octo_kernels::{
     Addresses, Launch, adamw, attention, attention_backward, bias_backward, embed, embed_backward, gemm,
-    grad_norm, head_logprob, head_loss, head_sample,
+    grad_norm, head_logprob, head_loss, head_policy, head_policy_backward, head_sample,
 };
 use octo_kernels::{loss_sum, qkv_rope, random_fill, rms_norm, rms_norm_backward, rope_backward, swiglu};
 use octo_ops::{DType, Op, View};
@@ -60,6 +60,10 @@ fn launches(op: &Op) -> Vec<Launch> {
         Op::HeadLogprob(op) => head_logprob::head_logprob(op, &Apart, &tuning).unwrap_or_default(),
         Op::HeadLoss(op) => head_loss::head_loss(op, &Apart, &tuning).unwrap_or_default(),
         Op::HeadSample(op) => head_sample::head_sample(op, &Apart, &tuning).unwrap_or_default(),
+        Op::HeadPolicy(op) => head_policy::head_policy(op, &Apart, &tuning).unwrap_or_default(),
+        Op::HeadPolicyBackward(op) => {
+            head_policy_backward::head_policy_backward(op, &Apart, &tuning).unwrap_or_default()
+        }
     }
 }
 

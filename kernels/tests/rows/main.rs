@@ -5,4 +5,5 @@
 mod budgets;
 mod device;
 mod head;
+mod policy;
 mod values;

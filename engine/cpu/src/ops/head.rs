@@ -2,7 +2,9 @@
 
 use crate::math;
 use crate::matmul::{self, Tile, Weight};
+use crate::memory::Memory;
 use crate::{Matrix, MatrixMut};
+use octo_ops::{View, support};
 
 /// Floats of one chunk of logits: large enough to keep the product busy, small beside the weights.
 const CHUNK: usize = 4 << 20;
@@ -25,6 +27,39 @@ pub(super) fn logits(hidden: Matrix<'_>, weight: Weight<'_>, logits: &mut [f32])
     });
 }
 
+/// Gradients of a chunk's rows and of the weight from those of its logits.
+pub(super) fn gradients(
+    dlogits: &[f32],
+    (hidden, weight): (Matrix<'_>, Weight<'_>),
+    dhidden: &mut [f32],
+    dweight: &mut MatrixMut<'_>,
+    accumulate: bool,
+) {
+    let (rows, width) = (hidden.rows(), hidden.cols());
+    let dlogits = Matrix::new(dlogits, rows, weight.outputs(), weight.outputs());
+    matmul::input_gradient(dlogits, weight, &mut MatrixMut::new(dhidden, rows, width, width), false);
+    matmul::weight_gradient(dlogits, hidden, dweight, accumulate);
+}
+
+/// The rows of a support, where there is one.
+pub(super) struct Support<'a> {
+    words: Option<(&'a [u32], usize)>,
+}
+
+impl<'a> Support<'a> {
+    pub fn of(view: Option<&View>, memory: &'a Memory) -> Support<'a> {
+        Support { words: view.map(|view| (memory.span(view), view.row_elements())) }
+    }
+
+    /// Makes of row `t`'s logits what it is sampled from, in their place: times 1/temperature, −∞ outside the support.
+    pub fn temper(&self, t: usize, row: &mut [f32], inv_temperature: f32) {
+        row.iter_mut().for_each(|x| *x *= inv_temperature);
+        if let Some((words, count)) = self.words {
+            support::cut(&words[t * count..][..count], row);
+        }
+    }
+}
+
 /// Σ exp of a row of logits in two parts: the one used by loss, scores and sampling alike.
 pub(super) struct SumExp {
     /// The largest logit.
@@ -43,5 +78,12 @@ impl SumExp {
     /// ln Σ e^x.
     pub fn ln(&self) -> f32 {
         (f64::from(self.max) + self.sum.ln()) as f32
+    }
+
+    /// −Σ p·ln p of the row whose sum this is: ln Σ e^(x − max) − Σ (x − max)·e^(x − max) / Σ e^(x − max), with partial
+    /// sums as those of the exponentials.
+    pub fn entropy(&self, row: &[f32]) -> f32 {
+        let moment: f64 = row.chunks(128).map(|part| f64::from(math::moment(part, self.max))).sum();
+        (self.sum.ln() - moment / self.sum) as f32
     }
 }

@@ -1,9 +1,7 @@
 use super::check_labels;
-use super::head::{SumExp, chunk_rows, logits};
+use super::head::{SumExp, chunk_rows, gradients, logits};
 use crate::math;
-use crate::matmul;
 use crate::memory::Memory;
-use crate::{Matrix, MatrixMut};
 use octo_ops::{BackendError, HeadLoss, StepBlock};
 use rayon::prelude::*;
 
@@ -36,14 +34,7 @@ pub(super) fn run(op: &HeadLoss, memory: &Memory) -> Result<(), BackendError> {
                 row[label as usize] -= inv_targets;
             },
         );
-        let dlogits = Matrix::new(dlogits, labels.len(), vocab, vocab);
-        matmul::input_gradient(
-            dlogits,
-            weight,
-            &mut MatrixMut::new(dhidden, labels.len(), width, width),
-            false,
-        );
-        matmul::weight_gradient(dlogits, hidden, &mut dweight, op.accumulate || i > 0);
+        gradients(dlogits, (hidden, weight), dhidden, &mut dweight, op.accumulate || i > 0);
     }
     Ok(())
 }

@@ -11,6 +11,8 @@ mod grad_norm;
 mod head;
 mod head_logprob;
 mod head_loss;
+mod head_policy;
+mod head_policy_backward;
 mod head_sample;
 mod linear_backward_input;
 mod linear_backward_weight;
@@ -38,6 +40,8 @@ pub(crate) fn run(op: &Op, memory: &Memory) -> Result<(), BackendError> {
         Op::HeadLoss(op) => head_loss::run(op, memory),
         Op::HeadLogprob(op) => head_logprob::run(op, memory),
         Op::HeadSample(op) => head_sample::run(op, memory),
+        Op::HeadPolicy(op) => head_policy::run(op, memory),
+        Op::HeadPolicyBackward(op) => head_policy_backward::run(op, memory),
         Op::LinearBackwardInput(op) => linear_backward_input::run(op, memory),
         Op::LinearBackwardWeight(op) => linear_backward_weight::run(op, memory),
         Op::BiasBackward(op) => bias_backward::run(op, memory),
@@ -74,6 +78,18 @@ fn check_labels(op: &'static str, labels: &[i32], vocab: usize) -> Result<(), Ba
                 "label {} at row {at} is neither -1 nor below the vocabulary of {vocab}",
                 labels[at]
             ),
+        }),
+    }
+}
+
+/// Fails unless 1/temperature is a number above 0 wherever there is a label.
+fn check_inverse_temperatures(op: &'static str, labels: &[i32], inverse: &[f32]) -> Result<(), BackendError> {
+    let wrong = |(&label, &inverse): (&i32, &f32)| label >= 0 && !(inverse > 0.0 && inverse.is_finite());
+    match labels.iter().zip(inverse).position(wrong) {
+        None => Ok(()),
+        Some(at) => Err(BackendError::Data {
+            op,
+            what: format!("1/temperature {} at row {at} is no number above 0", inverse[at]),
         }),
     }
 }

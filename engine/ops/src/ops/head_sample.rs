@@ -1,4 +1,5 @@
 use super::head_logprob::log_sum_exp;
+use super::head_policy::tempered;
 use crate::case::Mix;
 use crate::error::Check;
 use crate::real::matmul_nt;
@@ -13,27 +14,44 @@ impl Spec for HeadSample {
         check.tensor("sampling", &self.sampling, DType::U32, &[rows, SamplingRow::WORDS])?;
         check.tensor("tokens", &self.tokens, DType::U32, &[rows])?;
         check.tensor("logprob_raw", &self.logprob_raw, DType::F32, &[rows])?;
-        check.tensor("logprob_sampled", &self.logprob_sampled, DType::F32, &[rows])
+        check.tensor("logprob_sampled", &self.logprob_sampled, DType::F32, &[rows])?;
+        match &self.support {
+            Some(support) => check.tensor("support", support, DType::U32, &[rows, support::words(vocab)]),
+            None => Ok(()),
+        }
     }
 
     fn reference<R: Real>(&self, memory: &mut HostMemory<R>) {
         let (hidden, weight) = (memory.load(&self.hidden), memory.load(&self.weight));
         let logits = matmul_nt(&hidden, &weight, self.hidden.row_elements());
-        let words: Vec<u32> = memory.indices(&self.sampling).into_iter().map(|w| w as u32).collect();
-        let (mut tokens, mut raw, mut sampled) = (Vec::new(), Vec::new(), Vec::new());
-        let rows =
-            logits.chunks_exact(self.weight.rows()).zip(words.chunks_exact(SamplingRow::WORDS as usize));
+        let words = memory.load_words(&self.sampling);
+        let (mut tokens, mut raw, mut sampled, mut support) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let vocab = self.weight.rows();
+        let rows = logits.chunks_exact(vocab).zip(words.chunks_exact(SamplingRow::WORDS as usize));
+        let mut kept = Vec::new();
         for (logits, words) in rows {
             let single: Vec<f32> = logits.iter().map(|x| x.to_f64() as f32).collect();
             let row: SamplingRow = bytemuck::pod_read_unaligned(bytemuck::cast_slice(words));
-            let (token, logprob) = row.draw(&single, &mut Vec::new());
-            tokens.push(R::of(token.into()));
+            row.keep(&single, &mut kept);
+            let token = row.pick(&kept);
+            let mut set = vec![0; support::words(vocab as u32) as usize];
+            support::of_finite(&kept, &mut set);
+            let left = match row.temperature > 0.0 {
+                true => tempered(logits, R::of(f64::from(1.0 / row.temperature)), Some(&set)),
+                false => kept.iter().map(|&x| R::of(x.into())).collect(),
+            };
+            tokens.push(token);
             raw.push(logits[token as usize] - log_sum_exp(logits));
-            sampled.push(R::of(logprob.into()));
+            sampled.push(left[token as usize] - log_sum_exp(&left));
+            support.extend(set);
         }
-        memory.store(&self.tokens, &tokens);
+        memory.store_words(&self.tokens, &tokens);
         memory.store(&self.logprob_raw, &raw);
         memory.store(&self.logprob_sampled, &sampled);
+        if let Some(view) = &self.support {
+            memory.store_words(view, &support);
+        }
     }
 
     fn flops(&self) -> u64 {
@@ -75,6 +93,7 @@ impl Spec for HeadSample {
                         tokens: c.output(DType::U32, &[rows]),
                         logprob_raw: c.output(DType::F32, &[rows]),
                         logprob_sampled: c.output(DType::F32, &[rows]),
+                        support: (rows != 2).then(|| c.output(DType::U32, &[rows, support::words(vocab)])),
                     };
                     cases.push(c.finish(format!("{mix}/{rows}x{vocab}-{name}"), op));
                 }

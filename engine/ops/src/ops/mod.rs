@@ -10,6 +10,8 @@ mod gate_up_swiglu;
 mod grad_norm;
 mod head_logprob;
 mod head_loss;
+mod head_policy;
+mod head_policy_backward;
 mod head_sample;
 mod linear_backward_input;
 mod linear_backward_weight;
