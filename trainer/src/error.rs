@@ -1,5 +1,6 @@
 //! Why a run failed.
 
+use crate::Shortage;
 use octo_durable::DurableError;
 use octo_infer::InferError;
 use octo_model::{ModelError, TransferError};
@@ -116,6 +117,9 @@ pub enum TrainError {
         /// The device.
         device: &'static str,
     },
+    /// The device has not the memory for the run.
+    #[error(transparent)]
+    NoMemory(Box<Shortage>),
     /// A sequence is longer than the model allows.
     #[error("sequence_length {sequence_length} exceeds the model's max_position_embeddings {positions}")]
     Positions {

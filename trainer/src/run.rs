@@ -2,6 +2,7 @@
 
 use crate::checkpoint::{self, Saver};
 use crate::folder::{self, Folder};
+use crate::memory;
 use crate::resume;
 use crate::setup::{self, Named, Ready, Start};
 use crate::sinks::SinkReport;
@@ -107,7 +108,12 @@ fn begin<'a>(
         .iter()
         .map(|v| HeldOut::prepare(v, &recipe, &named.tokenizer, vocab, observer))
         .collect::<Result<Vec<_>, _>>()?;
-    let mut ready = setup::allocate(&recipe, &named, queue)?;
+    let settled = memory::settle(&mut recipe, &named, &queue.describe())?;
+    if let Some(shortage) = settled.shortage {
+        return Err(TrainError::NoMemory(Box::new(shortage)));
+    }
+    observer.note(&format!("memory   {}", settled.plan));
+    let mut ready = setup::allocate(&recipe, &named, settled.dtype, settled.recompute, queue)?;
     let began = Instant::now();
     setup::fill(&recipe, &mut named, &mut ready).map_err(damage)?;
     if matches!(named.start, Start::Resume(..)) {
@@ -378,12 +384,6 @@ fn describe(recipe: &Recipe, named: &Named, ready: &Ready, stream: &Stream, obse
         net.weights.dtype,
         c.num_hidden_layers,
         c.hidden_size,
-    ));
-    let bytes: u64 = ready.queue.memory().iter().map(|(_, bytes)| bytes).sum();
-    observer.note(&format!(
-        "memory   {:.2} GiB in {} buffers",
-        bytes as f64 / (1u64 << 30) as f64,
-        ready.queue.memory().len()
     ));
     for line in stream.lines(recipe) {
         observer.note(&line);

@@ -6,7 +6,9 @@ use crate::error::count;
 use octo_durable::Verifying;
 use octo_infer::{Limits, Session};
 use octo_model::hf::{Companions, ParamFiles, model_path};
-use octo_model::{AdamWConfig, ModelConfig, ModelDir, Net, Shape, Trainer, WeightDType};
+use octo_model::{
+    AdamWConfig, ModelConfig, ModelDir, Net, Recompute, Shape, Trainer, TrainerOptions, WeightDType,
+};
 use octo_ops::{DType, DeviceInfo};
 use octo_queue::{DeviceKind, Queue};
 use octo_recipe::{Device, ModelStart, OptimizerState, Recipe, Weights as WeightsChoice};
@@ -140,11 +142,16 @@ pub(crate) fn device(recipe: &Recipe) -> DeviceKind {
 }
 
 /// Allocates everything a run needs on the queue and captures the programs.
-pub(crate) fn allocate(recipe: &Recipe, named: &Named, mut queue: Queue) -> Result<Ready, TrainError> {
+pub(crate) fn allocate(
+    recipe: &Recipe,
+    named: &Named,
+    dtype: DType,
+    recompute: Recompute,
+    mut queue: Queue,
+) -> Result<Ready, TrainError> {
     let longest = recipe.stages.iter().map(|stage| stage.sequence_length).max().unwrap_or(0);
     let positions = count("sequence_length", longest)?;
     let samples = sample_context(recipe, &named.config);
-    let dtype = weight_dtype(recipe, &named.start, &queue.describe())?;
     let net = Net::allocate(&mut queue, named.config.clone(), dtype, positions.max(samples))?;
     let session = match &recipe.samples {
         None => None,
@@ -154,8 +161,8 @@ pub(crate) fn allocate(recipe: &Recipe, named: &Named, mut queue: Queue) -> Resu
             Some(Session::allocate(&mut queue, &net, limits)?)
         }
     };
-    let optimizer = adamw(recipe);
-    let trainer = Trainer::new(&mut queue, net, optimizer, &shapes(recipe)?)?;
+    let options = TrainerOptions { recompute, ..TrainerOptions::default() };
+    let trainer = Trainer::with(&mut queue, net, adamw(recipe), &shapes(recipe)?, options)?;
     queue.seal();
     Ok(Ready { queue, trainer, session })
 }

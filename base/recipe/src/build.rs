@@ -7,8 +7,8 @@ use crate::error::{RecipeError, RecipeErrors};
 use crate::host::Host;
 use crate::layers::Texts;
 use crate::recipe::{
-    Checkpoints, Device, Forward, Log, ModelSource, ModelStart, Optimizer, OptimizerState, Recipe, Run,
-    Samples, Sink, Weights,
+    Checkpoints, Device, Forward, Log, Memory, ModelSource, ModelStart, Optimizer, OptimizerState, Recipe,
+    Recompute, Run, Samples, Sink, Weights,
 };
 use crate::section::{Reading, Section};
 use crate::tree::Spot;
@@ -60,6 +60,7 @@ fn build(root: &Section) -> Option<Recipe> {
     let sources = sources::sources(&named, &used);
     let data = sources::data(&data);
     let optimizer = optimizer(&root.table("optimizer"), for_rl);
+    let recompute = root.table("memory").choice("recompute", Recompute::from_name);
     let validation = sources::validations(root, &sources);
     let samples = root.table_if_present("samples").map(|table| samples(&table));
     let rl = for_rl.then(|| rl::rl(root, model.as_ref()));
@@ -72,6 +73,7 @@ fn build(root: &Section) -> Option<Recipe> {
         sources: sources.into_values().collect::<Option<_>>()?,
         stages: stages?,
         optimizer: optimizer?,
+        memory: Memory { recompute: recompute?.value },
         validation: validation?,
         samples: samples.map_or(Some(None), |samples| samples.map(Some))?,
         rl: rl.map_or(Some(None), |rl| rl.map(Some))?,

@@ -127,6 +127,9 @@ eps = 1e-6
 weight_decay = 0
 clip = 0
 
+[memory]
+recompute = "ffn"
+
 [[validation]]
 name = "held-out"
 path = "held_out.jsonl"

@@ -68,6 +68,8 @@ impl Recipe {
         out.number("eps", self.optimizer.eps);
         out.number("weight_decay", self.optimizer.weight_decay);
         out.number("clip", self.optimizer.clip.unwrap_or(0.0));
+        out.table("memory", "[memory]", "memory");
+        out.text("recompute", self.memory.recompute.name());
         out.watching(self);
         out.blocks
     }

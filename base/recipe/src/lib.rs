@@ -57,8 +57,9 @@ pub use host::{Host, ThisMachine};
 pub use keys::{Bounds, Class, Key, Kind, Presence, Table};
 pub use plan::{Plan, SourcePlan, StagePlan, plan};
 pub use recipe::{
-    Checkpoints, Data, Device, Forward, Generator, Log, ModelSource, ModelStart, OnNonFinite, Optimizer,
-    OptimizerState, Order, Origin, Recipe, Run, Samples, Share, Sink, Source, Stage, Validation, Weights,
+    Checkpoints, Data, Device, Forward, Generator, Log, Memory, ModelSource, ModelStart, OnNonFinite,
+    Optimizer, OptimizerState, Order, Origin, Recipe, Recompute, Run, Samples, Share, Sink, Source, Stage,
+    Validation, Weights,
 };
 pub use rl::{
     Advantage, AlarmAction, Alarms, Fields, ImportanceKind, KlKind, KlPlace, LossKind, Normalisation,

@@ -48,6 +48,8 @@ pub struct Recipe {
     pub stages: Vec<Stage>,
     /// How weights move.
     pub optimizer: Optimizer,
+    /// What the device keeps.
+    pub memory: Memory,
     /// What is measured on the way.
     pub validation: Vec<Validation>,
     /// What is written on the way for a person to judge.
@@ -276,6 +278,29 @@ pub struct Optimizer {
     pub weight_decay: f64,
     /// The norm to which gradients are cut; `None` leaves them.
     pub clip: Option<f64>,
+}
+
+/// `[memory]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Memory {
+    /// What the backward pass computes again instead of having it kept.
+    pub recompute: Recompute,
+}
+
+choice! {
+    /// What the backward pass computes again instead of having it kept.
+    pub enum Recompute {
+        /// The least with which the run fits its device.
+        Auto = "auto",
+        /// Nothing.
+        None = "none",
+        /// Norms and the product of SwiGLU.
+        NormSwiglu = "norm_swiglu",
+        /// Gate and up too.
+        Ffn = "ffn",
+        /// All of a block.
+        Block = "block",
+    }
 }
 
 /// `[[validation]]`

@@ -6,7 +6,7 @@
 use crate::keys::Class::{Accepted, Free, Never};
 use crate::keys::Presence::{Default, OneOf, Optional, Required};
 use crate::keys::{Bounds, Class, Key, Kind, Presence, Table};
-use crate::recipe::{Device, Forward, Generator, OnNonFinite, OptimizerState, Order, Weights};
+use crate::recipe::{Device, Forward, Generator, OnNonFinite, OptimizerState, Order, Recompute, Weights};
 use crate::rl::table as rl;
 use crate::schedule::Shape;
 
@@ -403,6 +403,17 @@ pub static TABLES: &[Table] = &[
                 "The norm to which gradients are cut; 0 leaves them.",
             ),
         ]],
+    },
+    Table {
+        path: "memory",
+        doc: "What the device keeps. No result depends on it.",
+        keys: &[&[key(
+            "recompute",
+            Kind::Choice(Recompute::NAMES),
+            Default("\"auto\""),
+            Free,
+            "What the backward pass computes again instead of having it kept: `none`; `norm_swiglu`, the norms and the product of SwiGLU; `ffn`, gate and up as well; `block`, all of a block. Each takes less memory and more time than the one before it. `auto` is the first with which the run fits its device.",
+        )]],
     },
     Table {
         path: "validation[]",

@@ -100,6 +100,9 @@ fn the_smallest_recipe_has_the_defaults_of_the_table() {
     weight_decay = 0.1
     clip = 1.0
 
+    [memory]
+    recompute = "auto"
+
     [checkpoints]
     every_minutes = 30.0
     keep = 3

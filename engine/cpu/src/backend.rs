@@ -1,9 +1,10 @@
 //! The CPU as a backend: ops run at once, a program is a list of ops.
 
+use crate::available_memory;
 use crate::memory::Memory;
 use crate::ops;
 use octo_ops::{
-    Backend, BackendError, BufferId, DeviceInfo, Op, Operand, Precision, Program, SLOTS, Slot, View,
+    Access, Backend, BackendError, BufferId, DeviceInfo, Op, Operand, Precision, Program, SLOTS, Slot, View,
 };
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -47,7 +48,8 @@ impl Backend for CpuBackend {
         let plural = if threads == 1 { "" } else { "s" };
         let isa = crate::simd::Isa::current();
         let description = format!("cpu: {threads} thread{plural}, {isa:?}");
-        DeviceInfo { kind: "cpu", description, precision: Precision::CPU }
+        let (precision, available) = (Precision::CPU, available_memory());
+        DeviceInfo { kind: "cpu", description, precision, workspace: 0, available }
     }
 
     fn supports(&self, op: &Op) -> bool {
@@ -124,8 +126,8 @@ impl Backend for CpuBackend {
 }
 
 /// On the CPU activations are f32; only parameters may be bf16, and data that are made for others. Products and
-/// attention walk rows that have gaps between them, and so do the gradients of bias and SwiGLU; others are written for
-/// unbroken memory.
+/// attention walk rows that have gaps between them, and so do the gradients of bias; SwiGLU and its gradient read such
+/// rows; others are written for unbroken memory.
 fn check_operands(op: &Op) -> Result<(), BackendError> {
     let unsupported = |what| Err(BackendError::Unsupported { op: op.name(), device: "cpu", what });
     if let Some(o) = op.bf16_activation().filter(|_| !matches!(op, Op::RandomFill(_))) {
@@ -151,9 +153,12 @@ fn check_operands(op: &Op) -> Result<(), BackendError> {
             | Op::HeadPolicy(_)
             | Op::HeadPolicyBackward(_)
     );
+    // SwiGLU and its gradient walk the rows that they read.
+    let swiglu = matches!(op, Op::Swiglu(_) | Op::SwigluBackward(_));
     let gaps = |o: &&Operand| {
-        let read_flat = flat || head && !matches!(o.name, "hidden" | "dweight");
-        read_flat && !o.view.is_contiguous()
+        let is_flat =
+            flat || head && !matches!(o.name, "hidden" | "dweight") || swiglu && o.access != Access::Read;
+        is_flat && !o.view.is_contiguous()
     };
     match op.operands().iter().find(gaps) {
         None => Ok(()),
@@ -164,7 +169,7 @@ fn check_operands(op: &Op) -> Result<(), BackendError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use octo_ops::{BufferId, DType, RmsNorm, View};
+    use octo_ops::{BufferId, DType, RmsNorm, Swiglu, View};
 
     #[test]
     fn rows_with_gaps_are_refused_where_they_would_be_misread() {
@@ -182,5 +187,9 @@ mod tests {
         let gapped = RmsNorm { x: view(0, &[3, 8]).with_row_stride(12), ..op };
         let error = check_operands(&gapped.into()).unwrap_err();
         assert!(error.to_string().contains("`x` has gaps"), "{error}");
+        let swiglu = Swiglu { gate_up: view(0, &[3, 32]).with_row_stride(40), product: view(1, &[3, 16]) };
+        assert!(check_operands(&swiglu.into()).is_ok(), "it walks the rows that it reads");
+        let gapped = Swiglu { product: swiglu.product.with_row_stride(20), ..swiglu };
+        assert!(check_operands(&gapped.into()).unwrap_err().to_string().contains("`product` has gaps"));
     }
 }

@@ -22,6 +22,10 @@ pub struct DeviceInfo {
     pub description: String,
     /// The types it computes in.
     pub precision: Precision,
+    /// Bytes that it has taken for working memory of its own.
+    pub workspace: u64,
+    /// Bytes that buffers may still take, where that is known.
+    pub available: Option<u64>,
 }
 
 /// The types that a device computes models in.

@@ -278,6 +278,15 @@ ops! {
         opt_write gate_up,
     }
 
+    /// product = silu(gate) · up from gate and up as [`GateUpSwiglu`] has kept them: its bits again, without its product
+    /// of matrices.
+    Swiglu "swiglu" {
+        /// Gate and up interleaved in eights, \[tokens, 2·ffn\].
+        read gate_up,
+        /// \[tokens, ffn\].
+        write product,
+    }
+
     /// Cross-entropy of the next token with its gradient, logits never whole:
     /// loss = lse − logit\[label\], dlogits = (softmax − onehot)·inv_targets.
     HeadLoss "head_loss" {

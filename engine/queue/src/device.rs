@@ -2,9 +2,9 @@
 
 use crate::Queue;
 use octo_cpu::CpuBackend;
-use octo_kernels::CudaBackend;
 use octo_kernels::driver::{CudaDriver, Driver, SimConfig, SimDriver};
-use octo_ops::{Backend, Precision};
+use octo_kernels::{CudaBackend, WORKSPACE_BYTES};
+use octo_ops::{Backend, DeviceInfo, Precision};
 
 /// A device as recipes and `--device` name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,12 +20,14 @@ pub enum DeviceKind {
 }
 
 impl DeviceKind {
-    /// The types that it will compute in, where it has not been opened.
-    pub fn precision(self) -> Precision {
-        match self {
-            DeviceKind::Auto | DeviceKind::Cpu => Precision::CPU,
-            DeviceKind::Cuda | DeviceKind::Sim => Precision::CUDA,
-        }
+    /// What it says of itself, as far as that is known without opening it.
+    pub fn unopened(self) -> DeviceInfo {
+        let kind = Self::NAMES.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name);
+        let (precision, workspace) = match self {
+            DeviceKind::Auto | DeviceKind::Cpu => (Precision::CPU, 0),
+            DeviceKind::Cuda | DeviceKind::Sim => (Precision::CUDA, WORKSPACE_BYTES),
+        };
+        DeviceInfo { kind, description: format!("{kind}: not opened"), precision, workspace, available: None }
     }
 
     /// The names, as users write them.
@@ -80,6 +82,10 @@ const GPU_VARIABLES: [(&str, &[&str]); 4] = [
     ("SLURM_GPUS_ON_NODE", &["", "0"]),
 ];
 
+/// Memory of the device `sim`: as much as an H200 has, so that what fits there is planned alike here. The host's own
+/// memory bounds it in fact, of which only what is written is taken.
+const SIM_BYTES: u64 = 141_000_000_000;
+
 /// Opens a device. `threads` bounds the CPU's threads; results do not depend on it.
 pub fn open(kind: DeviceKind, threads: Option<usize>) -> Result<Queue, OpenError> {
     let cores = || match CpuBackend::new(threads) {
@@ -90,7 +96,10 @@ pub fn open(kind: DeviceKind, threads: Option<usize>) -> Result<Queue, OpenError
     let backend = match kind {
         DeviceKind::Cpu => cores()?,
         DeviceKind::Cuda => gpu()?,
-        DeviceKind::Sim => on_driver("sim", Box::new(SimDriver::new(SimConfig::new(threads))))?,
+        DeviceKind::Sim => {
+            let config = SimConfig { memory: SIM_BYTES, ..SimConfig::new(threads) };
+            on_driver("sim", Box::new(SimDriver::new(config)))?
+        }
         DeviceKind::Auto => match gpu() {
             Ok(backend) => backend,
             Err(error) => {

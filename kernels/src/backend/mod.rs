@@ -21,6 +21,10 @@ use octo_ops::{
 use octo_ptx::shipped::{SM_80, Shipped};
 use std::collections::BTreeMap;
 
+/// What buffers leave free: for the code of kernels, for graphs, and for allocations that the driver rounds up. Not yet
+/// measured.
+const RESERVE_BYTES: u64 = 512 << 20;
+
 /// Ops on CUDA kernels.
 pub struct CudaBackend {
     kind: &'static str,
@@ -164,10 +168,17 @@ fn written(op: &Op) -> impl Iterator<Item = View> {
 impl Backend for CudaBackend {
     fn describe(&self) -> DeviceInfo {
         let facts = self.driver.device();
-        let (kind, memory) = (self.kind, self.driver.memory().map_or(0, |info| info.total >> 30));
+        let (kind, memory) = (self.kind, self.driver.memory().ok());
+        let gib = memory.map_or(0, |memory| memory.total >> 30);
         let description =
-            format!("{kind}: {}, {} multiprocessors, {memory} GiB", facts.name, facts.multiprocessors);
-        DeviceInfo { kind, description, precision: Precision::CUDA }
+            format!("{kind}: {}, {} multiprocessors, {gib} GiB", facts.name, facts.multiprocessors);
+        DeviceInfo {
+            kind,
+            description,
+            precision: Precision::CUDA,
+            workspace: WORKSPACE_BYTES,
+            available: memory.map(|memory| memory.free.saturating_sub(RESERVE_BYTES)),
+        }
     }
 
     fn supports(&self, op: &Op) -> bool {

@@ -26,6 +26,7 @@ pub(super) fn launches(op: &Op, at: &dyn Addresses, tuning: &Tuning) -> Result<V
         Op::LossSum(op) => said(loss_sum::loss_sum(op, at)),
         Op::GradNorm(op) => said(grad_norm::grad_norm(op, at)),
         Op::RmsNorm(op) => said(rms_norm::rms_norm(op, at)),
+        Op::Swiglu(op) => said(swiglu::swiglu(op, at)),
         Op::SwigluBackward(op) => said(swiglu::swiglu_backward(op, at)),
         Op::AdamW(op) => said(adamw::adamw(op, at)),
         Op::RandomFill(op) => said(random_fill::random_fill(op, at)),

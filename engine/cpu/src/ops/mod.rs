@@ -23,6 +23,7 @@ mod random_fill;
 mod rms_norm;
 mod rms_norm_backward;
 mod rope_backward;
+mod swiglu;
 mod swiglu_backward;
 
 use crate::memory::Memory;
@@ -37,6 +38,7 @@ pub(crate) fn run(op: &Op, memory: &Memory) -> Result<(), BackendError> {
         Op::Attention(op) => attention::run(op, memory),
         Op::LinearResidual(op) => linear_residual::run(op, memory),
         Op::GateUpSwiglu(op) => gate_up_swiglu::run(op, memory),
+        Op::Swiglu(op) => swiglu::run(op, memory),
         Op::HeadLoss(op) => head_loss::run(op, memory),
         Op::HeadLogprob(op) => head_logprob::run(op, memory),
         Op::HeadSample(op) => head_sample::run(op, memory),

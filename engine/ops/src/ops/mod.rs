@@ -22,6 +22,7 @@ mod random_fill;
 mod rms_norm;
 mod rms_norm_backward;
 mod rope_backward;
+mod swiglu;
 mod swiglu_backward;
 
 pub use gate_up_swiglu::INTERLEAVE;
