@@ -19,6 +19,8 @@ mod generation;
 mod plot;
 #[path = "program/resuming.rs"]
 mod resuming;
+#[path = "program/rl.rs"]
+mod rl;
 #[path = "program/shards.rs"]
 mod shards;
 #[path = "program/simulated.rs"]

@@ -55,6 +55,8 @@ pub struct Completion {
     pub tokens: Vec<u32>,
     /// Log-probability of each under the model.
     pub logprobs: Vec<f32>,
+    /// Log-probability of each under the distribution it was drawn from: after temperature and cuts.
+    pub sampled_logprobs: Vec<f32>,
     /// Why it ended.
     pub finish: FinishReason,
 }
@@ -69,6 +71,7 @@ struct Active {
     cached: usize,
     pages: Vec<u32>,
     logprobs: Vec<f32>,
+    sampled_logprobs: Vec<f32>,
     /// Length at which it ends.
     limit: usize,
 }
@@ -112,6 +115,7 @@ pub fn generate(
                     done[request.index] = Some(Completion {
                         tokens: request.tokens.split_off(request.prompt),
                         logprobs: request.logprobs,
+                        sampled_logprobs: request.sampled_logprobs,
                         finish,
                     });
                 }
@@ -125,7 +129,8 @@ pub fn generate(
 impl Completion {
     /// Of a request with nothing to draw.
     fn empty() -> Completion {
-        Completion { tokens: Vec::new(), logprobs: Vec::new(), finish: FinishReason::Length }
+        let [logprobs, sampled_logprobs] = [Vec::new(), Vec::new()];
+        Completion { tokens: Vec::new(), logprobs, sampled_logprobs, finish: FinishReason::Length }
     }
 }
 
@@ -162,6 +167,7 @@ fn admit(
             cached: 0,
             pages,
             logprobs: Vec::new(),
+            sampled_logprobs: Vec::new(),
             limit,
         });
     }
@@ -225,6 +231,7 @@ fn advance(
 ) -> Option<FinishReason> {
     active.tokens.push(draw.token);
     active.logprobs.push(draw.logprob);
+    active.sampled_logprobs.push(draw.sampled_logprob);
     let told_to_stop = on_token(active.index, draw.token).is_break();
     if told_to_stop || requests[active.index].stop_tokens.contains(&draw.token) {
         Some(FinishReason::Stop)

@@ -67,11 +67,14 @@ pub(crate) struct Draw {
     pub token: u32,
     /// Log-probability under the model.
     pub logprob: f32,
+    /// Log-probability under the distribution it was drawn from.
+    pub sampled_logprob: f32,
 }
 
 const TOKENS: Slot = Slot(2);
 const RAW: Slot = Slot(3);
 const LOGPROB: Slot = Slot(4);
+const SAMPLED: Slot = Slot(7);
 
 impl Session {
     /// Allocates the buffers of inference on a model.
@@ -204,10 +207,15 @@ impl Session {
         })?;
         queue.begin_readback(TOKENS, tokens)?;
         queue.begin_readback(RAW, raw)?;
-        let (mut drawn, mut logprobs) = (vec![0u32; ends.len()], vec![0.0f32; ends.len()]);
+        queue.begin_readback(SAMPLED, sampled)?;
+        let mut drawn = vec![0u32; ends.len()];
+        let (mut logprobs, mut sampled) = (vec![0.0f32; ends.len()], vec![0.0f32; ends.len()]);
         queue.finish_readback(TOKENS, bytemuck::cast_slice_mut(&mut drawn))?;
         queue.finish_readback(RAW, bytemuck::cast_slice_mut(&mut logprobs))?;
-        Ok(drawn.into_iter().zip(logprobs).map(|(token, logprob)| Draw { token, logprob }).collect())
+        queue.finish_readback(SAMPLED, bytemuck::cast_slice_mut(&mut sampled))?;
+        let draws = drawn.into_iter().zip(logprobs).zip(sampled);
+        let draw = |((token, logprob), sampled_logprob)| Draw { token, logprob, sampled_logprob };
+        Ok(draws.map(draw).collect())
     }
 
     /// The log-probability of each row's label (−1: none, gives 0).

@@ -1,7 +1,7 @@
 //! `cargo xtask long`: a small run killed again and again, held bit for bit against one left alone.
 //!
-//! Two suites. `kills` ends the run by `kill -9` at random moments, several times a run, until so many kills have
-//! hit; `operations` ends it before each of its operations on the disk, one after the other. Each writes a log
+//! Three suites. `ladder` is told of in its own file. `kills` ends the run by `kill -9` at random moments, several times a run, until so many kills have
+//! hit; `operations` ends it before each of its operations on the disk, one after the other. Both write a log
 //! of JSON lines: a header, a line a run, a summary. A suite that is interrupted goes on behind the last line of
 //! its log when it is started again with the same program.
 //!
@@ -9,6 +9,7 @@
 //! checkpoints (`tests/program/resuming.rs`). Read `suite.rs` first.
 
 mod compare;
+mod ladder;
 mod log;
 mod scene;
 mod suite;
@@ -47,6 +48,8 @@ enum Suite {
     Kills,
     /// Before each operation on the disk.
     Operations,
+    /// No kill: what reinforcement has to learn.
+    Ladder,
 }
 
 impl Suite {
@@ -54,6 +57,7 @@ impl Suite {
         match self {
             Suite::Kills => "kills",
             Suite::Operations => "operations",
+            Suite::Ladder => "ladder",
         }
     }
 }
@@ -66,19 +70,26 @@ pub fn run(options: &Options) -> Result<()> {
         Some(path) => path.clone(),
         None => build(repository)?,
     };
-    let all = [Suite::Kills, Suite::Operations];
+    let all = [Suite::Kills, Suite::Operations, Suite::Ladder];
     let suites = if options.suites.is_empty() { &all[..] } else { &options.suites };
     let logs = repository.join(&options.logs);
     std::fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
-    let mut unequal = 0;
+    let (mut unequal, mut missed) = (0, 0);
     for &suite in suites {
         let path = logs.join(format!("{}-{}.jsonl", today()?, suite.name()));
         let folder = repository.join("target/long").join(suite.name());
+        if suite == Suite::Ladder {
+            missed += ladder::run(&program, repository, &folder, &path, &commit(repository)?)?;
+            continue;
+        }
         unequal += suite::run(suite, options, &program, &folder, &path, &commit(repository)?)?;
     }
-    match unequal {
-        0 => Ok(()),
-        n => bail!("{n} runs did not end with the bits of the one left alone; target/long/ has kept them"),
+    match (unequal, missed) {
+        (0, 0) => Ok(()),
+        (0, n) => bail!("{n} tasks of the ladder stayed below their bars"),
+        (n, _) => {
+            bail!("{n} runs did not end with the bits of the one left alone; target/long/ has kept them")
+        }
     }
 }
 
