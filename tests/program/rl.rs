@@ -371,3 +371,27 @@ fn prompts_that_have_changed_are_not_trained_on() {
     let error = folder.fail(["rl", "recipe.toml", "--accept-change", "steps"]);
     assert!(error.contains("prompts are not what they were"), "{error}");
 }
+
+#[test]
+fn asked_to_stop_a_run_saves_and_goes_on_with_the_same_bits() {
+    let recipe = RECIPE
+        .replace("steps = 6", "steps = 4000")
+        .replace("every_steps = 2\nkeep", "every_steps = 100_000\nkeep");
+    let folder = folder(
+        &(recipe.replace("shape = \"linear\", lr = 1e-2, warmup_steps = 2", "lr = 1e-2")
+            + "\n[log]\nevery_steps = 1\n"),
+    );
+    let mut child = folder.start(RL, ("OCTO_LOG", "warn"));
+    crate::resuming::wait_for_a_step(&mut child);
+    let kill = std::process::Command::new("kill").arg("-TERM").arg(child.id().to_string()).status();
+    assert!(kill.unwrap().success());
+    assert_eq!(folder.outcome(child).code, 75);
+    let done = timeless(&folder, "run").len() as u64 - 1;
+    assert!(folder.path(&format!("run/checkpoints/step-{done:08}/state/loop.json")).exists());
+    let steps = format!("rl.steps={}", done + 3);
+    folder.succeed(["rl", "recipe.toml", "--set", &steps]);
+    folder.succeed(["rl", "recipe.toml", "--set", &steps, "--set", "run.dir=whole"]);
+    assert_eq!(timeless(&folder, "run"), timeless(&folder, "whole"));
+    let weights = |dir: &str| folder.read(&format!("{dir}/checkpoints/latest/model/model.safetensors"));
+    assert!(weights("run") == weights("whole"));
+}
