@@ -129,7 +129,8 @@ impl Learner<'_> {
 
     /// Runs a micro-batch forward; gives each member's log-probabilities and entropies.
     fn forward(&self, device: &mut Device, packed: &Packed) -> Result<(Vec<f32>, Vec<f32>), RlError> {
-        let inverse = vec![(1.0 / self.rl.sampling.temperature) as f32; packed.ids.len()];
+        // Divided in f32, as the sampler does it.
+        let inverse = vec![1.0 / self.rl.sampling.temperature as f32; packed.ids.len()];
         let batch = MicroBatch {
             ids: &packed.ids,
             labels: &packed.labels,

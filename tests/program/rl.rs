@@ -104,13 +104,7 @@ fn assert_same(folder: &Folder, one: &str, other: &str) {
 fn a_bandit_learns_its_token_and_the_trainer_sees_what_was_sampled() {
     let folder = Folder::new();
     let recipe = ladder("bandit.toml");
-    folder.succeed([recipe.as_os_str(), "--set".as_ref(), "run.dir=run".as_ref()].iter().fold(
-        vec!["rl".as_ref()],
-        |mut args: Vec<&std::ffi::OsStr>, arg| {
-            args.push(arg);
-            args
-        },
-    ));
+    folder.succeed(["rl", recipe.to_str().unwrap(), "--set", "run.dir=run"]);
     let lines = folder.lines("run/metrics.jsonl");
     assert_eq!(lines.len(), 50);
     let scores = figures(&lines, "critic/score/mean");
@@ -223,7 +217,12 @@ fn with_a_learning_rate_of_zero_nothing_moves_and_nothing_drifts() {
 fn every_algorithm_takes_its_steps_on_policy() {
     let folder = folder(RECIPE);
     let variants: [&[&str]; 6] = [
-        &["rl.advantage=dr_grpo", "rl.loss.normalise=constant_length", "rl.epochs=2"],
+        &[
+            "rl.advantage=dr_grpo",
+            "rl.loss.normalise=constant_length",
+            "rl.epochs=2",
+            "rl.sampling.temperature=0.7",
+        ],
         &["rl.advantage=rloo", "rl.loss.kind=cispo", "rl.loss.clip_low=1.0"],
         &[
             "rl.advantage=\"reinforce++\"",
@@ -394,4 +393,18 @@ fn asked_to_stop_a_run_saves_and_goes_on_with_the_same_bits() {
     assert_eq!(timeless(&folder, "run"), timeless(&folder, "whole"));
     let weights = |dir: &str| folder.read(&format!("{dir}/checkpoints/latest/model/model.safetensors"));
     assert!(weights("run") == weights("whole"));
+}
+
+#[test]
+fn the_same_recipe_runs_on_the_simulated_gpu_and_is_as_exact_there() {
+    let folder = Folder::new();
+    let recipe = ladder("bandit.toml");
+    let args = ["--set", "run.dir=run", "--set", "run.device=sim", "--set", "model.config.hidden_size=64"];
+    let small =
+        ["--set", "rl.steps=2", "--set", "rl.samples_per_prompt=4", "--set", "rl.entropy_coefficient=0.1"];
+    folder.succeed(["rl", recipe.to_str().unwrap()].into_iter().chain(args).chain(small));
+    let lines = folder.lines("run/metrics.jsonl");
+    assert_eq!(figures(&lines, "training/rollout_probs_diff_max"), [0.0; 2]);
+    assert_eq!(figures(&lines, "training/first_minibatch_ppo_kl"), [0.0; 2]);
+    assert!(figures(&lines, "actor/grad_norm").iter().all(|norm| *norm > 0.0));
 }
