@@ -10,6 +10,7 @@ mod io;
 mod logprobs;
 mod model;
 mod plot;
+mod rl;
 mod selftest;
 mod terminal;
 mod train;
@@ -21,7 +22,7 @@ use std::process::ExitCode;
 
 /// Train, evaluate and sample Llama- and Qwen2-shaped models from one binary.
 ///
-/// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 stopped by a guard (a loss or gradient that is not finite), 75 interrupted
+/// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 stopped by a guard (a loss or gradient that is not finite, a collapse), 75 interrupted
 /// with its state saved: run the same command again.
 #[derive(Parser)]
 #[command(name = "octo-engine", version, arg_required_else_help = true)]
@@ -34,6 +35,8 @@ struct Cli {
 enum Command {
     /// Train a model as a recipe says.
     Train(train::Args),
+    /// Train a policy on verifiable rewards, as a recipe says.
+    Rl(rl::Args),
     /// Continue prompts.
     Generate(generate::Args),
     /// Log-probabilities of given texts or tokens.
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         .init();
     let outcome = match Cli::parse().command {
         Command::Train(args) => train::run(args),
+        Command::Rl(args) => rl::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Logprobs(args) => logprobs::run(args),
         Command::Plot(args) => plot::run(args),

@@ -23,6 +23,8 @@ mod libraries;
 mod plot;
 #[path = "program/resuming.rs"]
 mod resuming;
+#[path = "program/rl.rs"]
+mod rl;
 #[path = "program/shards.rs"]
 mod shards;
 #[path = "program/simulated.rs"]

@@ -14,6 +14,9 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
+    /// The recipe is one of an RL run.
+    #[error("this recipe has [rl] and no stages: run `octo-engine rl` with it")]
+    ForRl,
     /// Another process began the run between this one's look at the folder and its lock.
     #[error("{path} was begun by another process meanwhile; start again to go on with it", path = .0.display())]
     StartedMeanwhile(PathBuf),

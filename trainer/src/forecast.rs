@@ -88,6 +88,9 @@ pub fn forecast(
     options: &TrainOptions,
     observer: &mut dyn Observer,
 ) -> Result<Forecast, TrainError> {
+    if recipe.rl.is_some() {
+        return Err(TrainError::ForRl);
+    }
     let mut recipe = recipe.clone();
     let holds_a_run = folder::holds_a_run(&recipe.run.dir) && !options.fresh;
     let found = if holds_a_run { newest(&recipe.run.dir)? } else { None };

@@ -23,10 +23,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 mod breaks;
-mod save;
+pub(crate) mod save;
 
 /// How long sinks may take, at the run's end, for what has been sent to them.
-const SINKS_MAY_TAKE: Duration = Duration::from_secs(10);
+pub(crate) const SINKS_MAY_TAKE: Duration = Duration::from_secs(10);
 
 /// Trains as a recipe says; tells the observer as it goes. A run that is found in the recipe's folder is gone on
 /// with from its newest whole checkpoint, and ends with the same bits as one that was never stopped.
@@ -40,6 +40,9 @@ pub fn train(
     options: &TrainOptions,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, TrainError> {
+    if recipe.rl.is_some() {
+        return Err(TrainError::ForRl);
+    }
     let path = &recipe.run.dir;
     let mut held = if folder::holds_a_run(path) { Some(Folder::take(path, options)?) } else { None };
     let mut damaged = 0;
@@ -58,7 +61,7 @@ pub fn train(
 }
 
 /// The checkpoint of a run that turned out to be damaged while it was loaded.
-fn damaged_checkpoint(error: &TrainError, run: &Path) -> Option<PathBuf> {
+pub(crate) fn damaged_checkpoint(error: &TrainError, run: &Path) -> Option<PathBuf> {
     match error {
         TrainError::Durable(DurableError::Damaged { path, .. }) => {
             path.starts_with(run.join("checkpoints")).then(|| path.clone())
@@ -240,21 +243,12 @@ impl<'a> Run<'a> {
         if let Some(telemetry) = self.telemetry.take() {
             // How the run ended is the news, not that it could not be told.
             match telemetry.end(state, SystemTime::now(), SINKS_MAY_TAKE) {
-                Ok(reports) => reports.iter().for_each(|report| self.note_sink(report)),
+                Ok(reports) => reports.iter().for_each(|report| note_sink(self.observer, report)),
                 Err(error) if outcome.is_ok() => return Err(error),
                 Err(_) => {}
             }
         }
         outcome
-    }
-
-    fn note_sink(&mut self, report: &SinkReport) {
-        if report.failure.is_some() || report.dropped > 0 {
-            let why = report.failure.as_deref().unwrap_or("it was too slow");
-            let dropped = report.dropped;
-            self.observer
-                .note(&format!("sink     {}: {dropped} lines did not reach it: {why}", report.command));
-        }
     }
 
     fn steps(&mut self) -> Result<Outcome, TrainError> {
@@ -366,6 +360,15 @@ impl<'a> Run<'a> {
         let validation = self.held_out.iter().map(|set| set.outcome(&unigram)).collect();
         let model = self.folder.checkpoints().join(checkpoint::name(steps)).join("model");
         Ok(Outcome { steps, last_loss: self.last, validation, model })
+    }
+}
+
+/// Says what did not reach a sink.
+pub(crate) fn note_sink(observer: &mut dyn Observer, report: &SinkReport) {
+    if report.failure.is_some() || report.dropped > 0 {
+        let why = report.failure.as_deref().unwrap_or("it was too slow");
+        let dropped = report.dropped;
+        observer.note(&format!("sink     {}: {dropped} lines did not reach it: {why}", report.command));
     }
 }
 

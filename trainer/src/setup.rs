@@ -180,20 +180,24 @@ pub(crate) fn allocate(
             Some(Session::allocate(&mut queue, &net, limits)?)
         }
     };
+    let (shapes, options) = (shapes(recipe)?, TrainerOptions { recompute, ..TrainerOptions::default() });
+    let trainer = queue.with_forward(forward(recipe), |queue| {
+        Trainer::with(queue, net, adamw(recipe), &shapes, options)
+    })?;
+    queue.seal();
+    Ok(Ready { queue, trainer, session })
+}
+
+/// A recipe's AdamW.
+pub fn adamw(recipe: &Recipe) -> AdamWConfig {
     let o = &recipe.optimizer;
-    let optimizer = AdamWConfig {
+    AdamWConfig {
         beta1: o.betas[0],
         beta2: o.betas[1],
         eps: o.eps,
         weight_decay: o.weight_decay,
         clip: o.clip.unwrap_or(f64::INFINITY),
-    };
-    let (shapes, options) = (shapes(recipe)?, TrainerOptions { recompute, ..TrainerOptions::default() });
-    let trainer = queue.with_forward(forward(recipe), |queue| {
-        Trainer::with(queue, net, optimizer, &shapes, options)
-    })?;
-    queue.seal();
-    Ok(Ready { queue, trainer, session })
+    }
 }
 
 /// Fills the weights, and where the run goes on the optimizer's state. The bytes of a checkpoint are compared with

@@ -33,6 +33,9 @@ mod keys;
 mod layers;
 mod plan;
 mod recipe;
+mod rl;
+#[cfg(test)]
+mod rl_tests;
 mod schedule;
 mod section;
 #[cfg(test)]
@@ -58,6 +61,11 @@ pub use recipe::{
     Checkpoints, Data, Device, Forward, Generator, Log, Memory, ModelSource, ModelStart, OnNonFinite,
     Optimizer, OptimizerState, Order, Origin, Recipe, Recompute, Run, Samples, Share, Sink, Source, Stage,
     Validation, Weights,
+};
+pub use rl::{
+    Advantage, AlarmAction, Alarms, Fields, ImportanceKind, KlKind, KlPlace, LossKind, Normalisation,
+    OldLogprobs, Program, PromptTemplate, Prompts, Reward, RewardKind, Rl, RlImportance, RlKl, RlLoss,
+    RlSampling, RlValidation,
 };
 pub use schedule::{Schedule, Shape};
 pub use section::nearest;

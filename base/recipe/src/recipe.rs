@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use crate::rl::Rl;
 use crate::schedule::Schedule;
 
 /// An enum whose values have one name each in a recipe.
@@ -43,7 +44,7 @@ pub struct Recipe {
     pub data: Data,
     /// What it may be trained on, ordered by name. What no mixture names need not exist.
     pub sources: Vec<Source>,
-    /// What is done, in order; at least one.
+    /// What is done, in order; at least one, but for a recipe with [`Recipe::rl`].
     pub stages: Vec<Stage>,
     /// How weights move.
     pub optimizer: Optimizer,
@@ -53,6 +54,8 @@ pub struct Recipe {
     pub validation: Vec<Validation>,
     /// What is written on the way for a person to judge.
     pub samples: Option<Samples>,
+    /// Reinforcement, in place of stages; a recipe has either.
+    pub rl: Option<Rl>,
     /// What is saved on the way, and how long it stays.
     pub checkpoints: Checkpoints,
     /// How the run tells of itself.
@@ -212,6 +215,14 @@ choice! {
     pub enum Generator {
         /// Sums in words: rows with `question` and `answer`.
         WordProblems = "word-problems",
+        /// The last digit of a sum.
+        ModularAddition = "modular-addition",
+        /// Sums of two digits each, written from behind.
+        ReversedAddition = "reversed-addition",
+        /// Digits from behind.
+        Reversal = "reversal",
+        /// Sums of fractions, in a box.
+        Fractions = "fractions",
     }
 }
 

@@ -9,9 +9,12 @@ impl Recipe {
         self.sources.iter().find(|source| source.name == name)
     }
 
-    /// Optimizer steps of all stages.
+    /// Optimizer steps of all stages; of an RL recipe, its rollout steps.
     #[must_use]
     pub fn total_steps(&self) -> u64 {
+        if let Some(rl) = &self.rl {
+            return rl.steps;
+        }
         self.stages.iter().fold(0, |sum, stage| sum.saturating_add(stage.schedule.steps))
     }
 

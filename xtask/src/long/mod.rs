@@ -5,13 +5,14 @@
 //! of JSON lines: a header, a line a run, a summary. A suite that is interrupted goes on behind the last line of
 //! its log when it is started again with the same program.
 //!
-//! A third, `scheduler`, walks the scheduler of generation a million random steps (`engine/infer/src/scheduler/model.rs`)
-//! and adds a line to its log.
+//! Two do not: `scheduler` walks the scheduler of generation a million random steps
+//! (`engine/infer/src/scheduler/model.rs`) and adds a line to its log; `ladder` is told of in its own file.
 //!
 //! What this does not hold: power cuts (octo-durable's own tests undo what was not synced) and damaged
 //! checkpoints (`tests/program/resuming.rs`). Read `suite.rs` first.
 
 mod compare;
+mod ladder;
 mod log;
 mod scene;
 mod suite;
@@ -52,6 +53,8 @@ enum Which {
     Operations,
     /// A million random steps of the scheduler of generation.
     Scheduler,
+    /// What reinforcement has to learn.
+    Ladder,
 }
 
 /// A way to kill a run.
@@ -70,7 +73,7 @@ impl Which {
         match self {
             Which::Kills => Some(Suite::Kills),
             Which::Operations => Some(Suite::Operations),
-            Which::Scheduler => None,
+            Which::Scheduler | Which::Ladder => None,
         }
     }
 }
@@ -88,7 +91,7 @@ impl Suite {
 pub fn run(options: &Options) -> Result<()> {
     let repository =
         Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the repository")?;
-    let all = [Which::Scheduler, Which::Kills, Which::Operations];
+    let all = [Which::Scheduler, Which::Kills, Which::Operations, Which::Ladder];
     let suites = if options.suites.is_empty() { &all[..] } else { &options.suites };
     let logs = repository.join(&options.logs);
     std::fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
@@ -97,7 +100,8 @@ pub fn run(options: &Options) -> Result<()> {
         walk::run(repository, &log, &commit(repository)?)?;
     }
     let kills: Vec<Suite> = suites.iter().filter_map(|suite| suite.kills()).collect();
-    if kills.is_empty() {
+    let ladder = suites.contains(&Which::Ladder);
+    if kills.is_empty() && !ladder {
         return Ok(());
     }
     let program = match &options.program {
@@ -110,9 +114,20 @@ pub fn run(options: &Options) -> Result<()> {
         let folder = repository.join("target/long").join(suite.name());
         unequal += suite::run(suite, options, &program, &folder, &path, &commit(repository)?)?;
     }
-    match unequal {
-        0 => Ok(()),
-        n => bail!("{n} runs did not end with the bits of the one left alone; target/long/ has kept them"),
+    let missed = match ladder {
+        false => 0,
+        true => {
+            let log = logs.join(format!("{}-ladder.jsonl", today()?));
+            let folder = repository.join("target/long/ladder");
+            ladder::run(&program, repository, &folder, &log, &commit(repository)?)?
+        }
+    };
+    match (unequal, missed) {
+        (0, 0) => Ok(()),
+        (0, n) => bail!("{n} tasks of the ladder stayed below their bars"),
+        (n, _) => {
+            bail!("{n} runs did not end with the bits of the one left alone; target/long/ has kept them")
+        }
     }
 }
 
