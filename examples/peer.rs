@@ -1,6 +1,6 @@
 //! Our side of `benches/peers/run.sh`: one turn of work for each line of standard input.
 //!
-//! `peer matmul|step|decode [--threads N] [--tiny]` first says in one line of JSON what it will work on, so
+//! `peer matmul|step|decode|rollout [--threads N] [--tiny]` first says in one line of JSON what it will work on, so
 //! that the peer does the same. Every further line is a request in JSON, answered by one line with the
 //! seconds it took. The two sides thereby take turns in one sitting, and only one of them computes at a time.
 
@@ -45,7 +45,8 @@ fn run() -> Outcome {
         Some("matmul") => matmul(queue, scale),
         Some("step") => step(queue, scale),
         Some("decode") => decode(queue, scale),
-        _ => Err("usage: peer matmul|step|decode [--threads N] [--tiny]".into()),
+        Some("rollout") => rollout(queue, scale),
+        _ => Err("usage: peer matmul|step|decode|rollout [--threads N] [--tiny]".into()),
     }
 }
 
@@ -168,5 +169,41 @@ fn decode(mut queue: Queue, scale: Scale) -> Outcome {
         })?;
         let seconds: Vec<f64> = arrived.windows(2).map(|t| (t[1] - t[0]).as_secs_f64()).collect();
         Ok(json!({ "seconds": seconds }))
+    })
+}
+
+/// `{"model": "DIR"}` loads weights; `{"prompts": [[ids]], "lengths": [n]}` is a greedy rollout of all prompts at once,
+/// each to its own length: its seconds and tokens.
+fn rollout(mut queue: Queue, scale: Scale) -> Outcome {
+    const CONTEXT: u32 = 512;
+    const STREAMS: u32 = 64;
+    let config = common::trained_config(scale);
+    let net = Net::allocate(&mut queue, common::parse(&config)?, DType::F32, CONTEXT)?;
+    let limits = Limits { rows: 512, requests: STREAMS, context: CONTEXT, cache_tokens: STREAMS * CONTEXT };
+    let mut session = Session::allocate(&mut queue, &net, limits)?;
+    queue.seal();
+    say(&json!({ "device": queue.describe().description, "config": config }))?;
+    serve(|request| {
+        if let Some(folder) = request["model"].as_str() {
+            let files = ModelDir::open(Path::new(folder))?;
+            net.load(&mut queue, files.weights(), None)?;
+            return Ok(json!({ "loaded": net.params.parameter_count() }));
+        }
+        let prompts: Vec<Vec<u32>> = serde_json::from_value(request["prompts"].clone())?;
+        let lengths: Vec<usize> = serde_json::from_value(request["lengths"].clone())?;
+        let each = |(prompt, max_new_tokens)| Request {
+            prompt,
+            max_new_tokens,
+            sampling: Sampling { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0 },
+            seed: 0,
+            sample: 0,
+            stop_tokens: Vec::new(),
+        };
+        let requests: Vec<Request> = prompts.into_iter().zip(lengths).map(each).collect();
+        let start = Instant::now();
+        let done = generate(&mut queue, &net, &mut session, &requests, |_, _| ControlFlow::Continue(()))?;
+        let seconds = start.elapsed().as_secs_f64();
+        let tokens: Vec<Vec<u32>> = done.into_iter().map(|completion| completion.tokens).collect();
+        Ok(json!({ "seconds": seconds, "tokens": tokens }))
     })
 }

@@ -2,6 +2,7 @@
 
 mod compare;
 mod predict;
+mod rollout;
 mod sweep;
 mod whole;
 
@@ -17,7 +18,10 @@ use std::time::{Duration, Instant};
 
 /// Arguments of `bench`.
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    rollout: Option<Generation>,
     /// Only cases whose name holds this, such as `rms_norm` or `/8b/`. `step` and `decode` are whole passes of a model:
     /// they run only if asked for by name, as `step` or `decode/8b/32`.
     filter: Option<String>,
@@ -45,6 +49,13 @@ pub struct Args {
     /// Write lines with every sample here, each as soon as it is known.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+}
+
+/// What is timed by itself, with arguments of its own.
+#[derive(clap::Subcommand)]
+enum Generation {
+    /// Generation by a model with random weights: tokens a second, time to the first token, cache use.
+    Rollout(rollout::Args),
 }
 
 fn parse_model(name: &str) -> Result<BenchModel, String> {
@@ -118,6 +129,9 @@ impl Bench {
 
 /// Runs `bench`.
 pub fn run(args: Args) -> Result<()> {
+    if let Some(Generation::Rollout(args)) = args.rollout {
+        return rollout::run(args);
+    }
     if let [a, b] = args.compare.as_slice() {
         return compare::run(a, b, LineWriter::open(args.output.as_deref())?);
     }

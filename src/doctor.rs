@@ -1,11 +1,12 @@
 //! `doctor`: is this what was written, and what is this machine?
 
 use crate::io::say;
+use crate::model::parse_device;
 use anyhow::{Result, bail};
 use octo_durable::{DurableError, MANIFEST_NAME, free_bytes, verify};
 use octo_model::ModelDir;
 use octo_model::hf::model_path;
-use octo_queue::{DeviceKind, open};
+use octo_queue::{DeviceKind, Queue, open};
 use octo_shards::ShardSet;
 use std::path::{Path, PathBuf};
 
@@ -15,12 +16,19 @@ pub struct Args {
     /// A run, a checkpoint, a model directory or tokenised shards to verify, every byte of it; without one, this
     /// machine is described.
     path: Option<PathBuf>,
+    /// Describe this device alone (auto, cpu, cuda, sim): the libraries it uses, and what each of its kernels takes
+    /// beside what was stated when it was compiled.
+    #[arg(long, value_parser = parse_device, conflicts_with = "path")]
+    device: Option<DeviceKind>,
 }
 
 /// Runs `doctor`.
 pub fn run(args: Args) -> Result<()> {
     match args.path {
-        None => machine(),
+        None => match args.device {
+            None => machine(),
+            Some(kind) => device(kind),
+        },
         Some(path) if path.join("checkpoints").is_dir() => whole_run(&path),
         Some(path) if path.join(MANIFEST_NAME).exists() => folder(&path),
         Some(path) if ShardSet::is_at(&path.to_string_lossy()) => shards(&path),
@@ -31,7 +39,7 @@ pub fn run(args: Args) -> Result<()> {
 fn machine() -> Result<()> {
     say(&open(DeviceKind::Cpu, None)?.describe().description)?;
     match open(DeviceKind::Cuda, None) {
-        Ok(queue) => say(&queue.describe().description)?,
+        Ok(queue) => described(&queue)?,
         Err(error) => say(&format!("cuda: {error}"))?,
     }
     let here = std::env::current_dir()?;
@@ -40,6 +48,44 @@ fn machine() -> Result<()> {
         free_bytes(&here)? as f64 / (1u64 << 30) as f64,
         here.display()
     ))
+}
+
+/// A device and the libraries beside it.
+fn described(queue: &Queue) -> Result<()> {
+    let device = queue.describe();
+    say(&device.description)?;
+    device.libraries.iter().try_for_each(|library| say(&format!("  {library}")))
+}
+
+/// A device, and a line for each of its kernels.
+fn device(kind: DeviceKind) -> Result<()> {
+    let mut queue = open(kind, None)?;
+    described(&queue)?;
+    let kernels = queue.kernels()?;
+    if kernels.is_empty() {
+        return say("no kernels to load");
+    }
+    say(
+        "registers, bytes of local memory and of static shared memory of every kernel; in brackets what is stated",
+    )?;
+    for kernel in &kernels {
+        let registers = kernel.registers.map_or_else(|| "?".to_owned(), |registers| registers.to_string());
+        let stated = match kernel.stated {
+            Some([registers, local, shared]) => format!("({registers} {local} {shared})"),
+            None => "(nothing)".to_owned(),
+        };
+        let differs = if kernel.differs() { "  differs" } else { "" };
+        say(&format!(
+            "  {:48} {registers:>3} {:>5} {:>6}  {stated}{differs}",
+            kernel.entry, kernel.local_bytes, kernel.shared_bytes
+        ))?;
+    }
+    let differing = kernels.iter().filter(|kernel| kernel.differs()).count();
+    let assembled = kernels.iter().all(|kernel| kernel.registers.is_some());
+    say(&match assembled {
+        true => format!("{} kernels, {differing} of which take something else than stated", kernels.len()),
+        false => format!("{} kernels, which no assembler has seen", kernels.len()),
+    })
 }
 
 /// Every checkpoint and milestone of a run.

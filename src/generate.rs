@@ -4,9 +4,8 @@ use crate::io::{LineWriter, name_row, read_lines, say};
 use crate::model::{ModelArgs, Needs};
 use anyhow::{Context, Result, bail};
 use octo_infer::{FinishReason, Request, Sampling};
-use octo_text::{StopEvent, StopStrings, TokenStreamDecoder, Tokenizer};
+use octo_text::{Continuation, Tokenizer};
 use serde::{Deserialize, Serialize};
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 /// Arguments of `generate`.
@@ -98,8 +97,10 @@ pub fn run(args: Args) -> Result<()> {
     let mut loaded = args.model.load(&dir, tokenizer, &needs)?;
     let stop_tokens = if args.ignore_eos { Vec::new() } else { loaded.eos.clone() };
     let requests = requests(&args, prompts, stop_tokens);
-    let mut texts: Vec<Text> =
-        requests.iter().map(|_| Text::new(loaded.tokenizer.as_ref(), &args.stop)).collect::<Result<_>>()?;
+    let mut texts: Vec<Continuation> = requests
+        .iter()
+        .map(|_| Ok(Continuation::new(loaded.tokenizer.as_ref(), &args.stop)?))
+        .collect::<Result<_>>()?;
     let completions = octo_infer::generate(
         &mut loaded.queue,
         &loaded.net,
@@ -109,8 +110,8 @@ pub fn run(args: Args) -> Result<()> {
     )
     .map_err(|error| name_row(error, args.n as usize))?;
     let mut output = LineWriter::open(args.output.as_deref())?;
-    for (text, completion) in texts.iter_mut().zip(&completions) {
-        text.finish()?;
+    for (text, completion) in texts.into_iter().zip(&completions) {
+        let text = text.finish()?;
         let finish_reason = match completion.finish {
             FinishReason::Length => "length",
             FinishReason::Stop => "stop",
@@ -118,12 +119,12 @@ pub fn run(args: Args) -> Result<()> {
         if output.is_open() {
             output.write(&Generated {
                 tokens: &completion.tokens,
-                text: &text.shown,
+                text: &text,
                 logprobs: &completion.logprobs,
                 finish_reason,
             })?;
         } else if loaded.tokenizer.is_some() {
-            say(&text.shown)?;
+            say(&text)?;
         } else {
             say(&format!("{:?}", completion.tokens))?;
         }
@@ -146,60 +147,6 @@ fn requests(args: &Args, prompts: Vec<Vec<u32>>, stop_tokens: Vec<u32>) -> Vec<R
         })
     };
     prompts.into_iter().enumerate().flat_map(each).collect()
-}
-
-/// The text of one continuation as it grows.
-struct Text {
-    decoder: Option<TokenStreamDecoder>,
-    stops: StopStrings,
-    shown: String,
-    stopped: bool,
-}
-
-impl Text {
-    fn new(tokenizer: Option<&Tokenizer>, stops: &[String]) -> Result<Text> {
-        Ok(Text {
-            decoder: tokenizer.map(|t| TokenStreamDecoder::new(t, true)),
-            stops: StopStrings::new(stops.to_vec())?,
-            shown: String::new(),
-            stopped: false,
-        })
-    }
-
-    /// Takes a token; an end-of-text token is no text.
-    fn push(&mut self, token: u32, is_end: bool) -> ControlFlow<()> {
-        let Some(decoder) = self.decoder.as_mut().filter(|_| !is_end) else {
-            return ControlFlow::Continue(());
-        };
-        let text = decoder.push(token);
-        self.take(&text)
-    }
-
-    fn take(&mut self, text: &str) -> ControlFlow<()> {
-        match self.stops.push(text) {
-            StopEvent::Emit(text) => {
-                self.shown += &text;
-                ControlFlow::Continue(())
-            }
-            StopEvent::Stopped(text) => {
-                self.shown += &text;
-                self.stopped = true;
-                ControlFlow::Break(())
-            }
-        }
-    }
-
-    /// What was held back in case more would come.
-    fn finish(&mut self) -> Result<()> {
-        if self.stopped {
-            return Ok(());
-        }
-        let rest = self.decoder.as_mut().map(TokenStreamDecoder::finish).transpose()?;
-        if self.take(&rest.unwrap_or_default()).is_continue() {
-            self.shown += &self.stops.finish();
-        }
-        Ok(())
-    }
 }
 
 fn tokens(row: Row, tokenizer: Option<&Tokenizer>) -> Result<Vec<u32>> {

@@ -4,11 +4,13 @@ mod bench;
 mod convert;
 mod data;
 mod doctor;
+mod eval;
 mod generate;
 mod io;
 mod logprobs;
 mod model;
 mod plot;
+mod rl;
 mod selftest;
 mod terminal;
 mod train;
@@ -20,7 +22,7 @@ use std::process::ExitCode;
 
 /// Train, evaluate and sample Llama- and Qwen2-shaped models from one binary.
 ///
-/// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 stopped by a guard (a loss or gradient that is not finite), 75 interrupted
+/// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 stopped by a guard (a loss or gradient that is not finite, a collapse), 75 interrupted
 /// with its state saved: run the same command again.
 #[derive(Parser)]
 #[command(name = "octo-engine", version, arg_required_else_help = true)]
@@ -33,6 +35,8 @@ struct Cli {
 enum Command {
     /// Train a model as a recipe says.
     Train(train::Args),
+    /// Train a policy on verifiable rewards, as a recipe says.
+    Rl(rl::Args),
     /// Continue prompts.
     Generate(generate::Args),
     /// Log-probabilities of given texts or tokens.
@@ -42,6 +46,8 @@ enum Command {
     /// Prepare data.
     #[command(subcommand)]
     Data(data::Command),
+    /// What do models score on benchmarks?
+    Eval(Box<eval::Args>),
     /// Is this answer right?
     Verify(verify::Args),
     /// Copy a model in another dtype, or average several.
@@ -71,10 +77,12 @@ fn main() -> ExitCode {
         .init();
     let outcome = match Cli::parse().command {
         Command::Train(args) => train::run(args),
+        Command::Rl(args) => rl::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Logprobs(args) => logprobs::run(args),
         Command::Plot(args) => plot::run(args),
         Command::Data(command) => data::run(command),
+        Command::Eval(args) => eval::run(*args),
         Command::Verify(args) => verify::run(args),
         Command::Convert(args) => convert::run(args),
         Command::Doctor(args) => doctor::run(args),

@@ -8,7 +8,7 @@ use octo_model::{ModelDir, Net, WeightDType};
 use octo_ops::DType;
 use octo_queue::{DeviceKind, Queue, open};
 use octo_text::Tokenizer;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Which model, where it runs.
 #[derive(Args)]
@@ -16,6 +16,13 @@ pub struct ModelArgs {
     /// A Hugging Face model directory (config.json, safetensors, tokenizer.json), or a checkpoint of a run.
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// Where a model runs.
+#[derive(Args)]
+pub struct DeviceArgs {
     /// Where to compute: auto, cpu, cuda or sim.
     #[arg(long, default_value = "auto", value_parser = parse_device)]
     device: DeviceKind,
@@ -79,22 +86,50 @@ const CACHE_TOKENS: usize = 256 * 1024;
 impl ModelArgs {
     /// The directory's config and tokenizer, which are needed to know what the requests need.
     pub fn open(&self) -> Result<(ModelDir, Option<Tokenizer>)> {
-        let path = model_path(&self.model);
-        let dir = ModelDir::open(&path)?;
-        let tokenizer = match path.join("tokenizer.json").exists() {
-            true => Some(Tokenizer::load(&path)?),
-            false => None,
-        };
-        if let Some(tokenizer) = &tokenizer {
-            check_tokenizer(tokenizer, dir.config().vocab_size as usize)
-                .with_context(|| format!("{}", self.model.display()))?;
-        }
-        Ok((dir, tokenizer))
+        open_model(&self.model)
     }
 
     /// Loads the weights onto the device, with a cache for what is needed.
     pub fn load(&self, dir: &ModelDir, tokenizer: Option<Tokenizer>, needs: &Needs) -> Result<Loaded> {
-        let limit = self.context.unwrap_or(dir.config().max_position_embeddings);
+        self.device.load(self.device.open()?, dir, tokenizer, needs)
+    }
+}
+
+/// The config and tokenizer of a model or checkpoint.
+pub fn open_model(model: &Path) -> Result<(ModelDir, Option<Tokenizer>)> {
+    let path = model_path(model);
+    let dir = ModelDir::open(&path)?;
+    let tokenizer = match path.join("tokenizer.json").exists() {
+        true => Some(Tokenizer::load(&path)?),
+        false => None,
+    };
+    if let Some(tokenizer) = &tokenizer {
+        check_tokenizer(tokenizer, dir.config().vocab_size as usize)
+            .with_context(|| format!("{}", model.display()))?;
+    }
+    Ok((dir, tokenizer))
+}
+
+impl DeviceArgs {
+    /// The device.
+    pub fn open(&self) -> Result<Queue> {
+        Ok(open(self.device, self.threads.map(|n| n as usize))?)
+    }
+
+    /// Most tokens of one request.
+    pub fn context(&self, dir: &ModelDir) -> u32 {
+        self.context.unwrap_or(dir.config().max_position_embeddings)
+    }
+
+    /// Loads the weights onto the device, with a cache for what is needed.
+    pub fn load(
+        &self,
+        mut queue: Queue,
+        dir: &ModelDir,
+        tokenizer: Option<Tokenizer>,
+        needs: &Needs,
+    ) -> Result<Loaded> {
+        let limit = self.context(dir);
         let context = u32::try_from(needs.context).unwrap_or(u32::MAX).clamp(1, limit);
         let limits = Limits {
             rows: ROWS,
@@ -102,7 +137,6 @@ impl ModelArgs {
             context,
             cache_tokens: needs.cache_tokens(context as usize).min(CACHE_TOKENS) as u32,
         };
-        let mut queue = open(self.device, self.threads.map(|n| n as usize))?;
         let stored = match dir.weights().narrowest_dtype() {
             WeightDType::Bf16 => DType::Bf16,
             _ => DType::F32,

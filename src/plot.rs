@@ -18,8 +18,9 @@ pub struct Args {
     /// Default: plots/metrics.svg in the run's folder, or plots/comparison.svg in that of the first of several.
     #[arg(long, value_name = "FILE|DIR|-")]
     output: Option<PathBuf>,
-    /// One panel each: loss, held_out, lr, grad_norm, tokens_per_sec, any field of metrics.jsonl, or PREFIX/*
-    /// for all fields that begin so. Default: the first five, as far as there are any.
+    /// One panel each: loss, held_out, lr, grad_norm, tokens_per_sec; of RL runs accuracy, correct_length, score, entropy,
+    /// length, length_cap; any field of metrics.jsonl, or PREFIX/* for all fields that begin so. Default: all of these that
+    /// there are.
     #[arg(long, value_delimiter = ',', value_name = "METRIC,…")]
     metrics: Vec<String>,
     /// Average noisy metrics over so many steps; 1 shows them as they are. Default: a fiftieth of the longest

@@ -24,6 +24,24 @@ impl Terminal {
         self.bar.finish_and_clear();
     }
 
+    /// Shows how far a run is.
+    pub fn progress(&mut self, step: u64, total_steps: u64, figures: String) {
+        if self.drawn {
+            if self.bar.length() != Some(total_steps) {
+                self.bar.set_length(total_steps);
+                self.bar.reset_eta();
+                let style = "{bar:30} {pos}/{len}  {msg}  {elapsed} elapsed, {eta} left";
+                self.bar.set_style(
+                    ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()),
+                );
+            }
+            self.bar.set_position(step);
+            self.bar.set_message(figures);
+        } else if step.is_multiple_of(self.every_steps) || step == total_steps {
+            print(&format!("step {step}/{total_steps}  {figures}"));
+        }
+    }
+
     fn line(&self, line: &str) {
         if self.drawn {
             self.bar.suspend(|| print(line));
@@ -55,20 +73,7 @@ impl Observer for Terminal {
             "loss {:.4}  lr {:.2e}  norm {:.2}  {:.0} tokens/s",
             m.lm_loss, m.lr, m.grad_norm, m.tokens_per_sec
         );
-        if self.drawn {
-            if self.bar.length() != Some(m.total_steps) {
-                self.bar.set_length(m.total_steps);
-                self.bar.reset_eta();
-                let style = "{bar:30} {pos}/{len}  {msg}  {elapsed} elapsed, {eta} left";
-                self.bar.set_style(
-                    ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()),
-                );
-            }
-            self.bar.set_position(m.step);
-            self.bar.set_message(figures);
-        } else if m.step.is_multiple_of(self.every_steps) || m.step == m.total_steps {
-            print(&format!("step {}/{}  {figures}", m.step, m.total_steps));
-        }
+        self.progress(m.step, m.total_steps, figures);
     }
 
     fn validation(&mut self, step: u64, name: &str, loss: f64) {

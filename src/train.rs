@@ -83,7 +83,7 @@ pub fn run(args: Args) -> Result<()> {
 
 /// Faults that tests plant (docs/testing.md): `OCTO_KILL_AT=N` kills the process before its disk operation N,
 /// `OCTO_PLANT_NAN=S` makes the gradient of step S NaN, `OCTO_PLANT_NAN=forward:S` its forward pass.
-fn planted_faults() -> Result<TrainOptions> {
+pub(crate) fn planted_faults() -> Result<TrainOptions> {
     let mut options = TrainOptions::default();
     if let Ok(step) = std::env::var("OCTO_PLANT_NAN") {
         let number = |step: &str| step.parse().with_context(|| format!("OCTO_PLANT_NAN={step}"));
@@ -100,13 +100,13 @@ fn planted_faults() -> Result<TrainOptions> {
 }
 
 /// The job of the batch system this runs under: the same when it starts the job again.
-fn batch_job() -> Option<String> {
+pub(crate) fn batch_job() -> Option<String> {
     ["SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID"].into_iter().find_map(|name| std::env::var(name).ok())
 }
 
 /// SIGTERM, SIGUSR1 and SIGINT have the run save and stop. A second SIGINT, of someone at a keyboard who has lost
 /// patience, ends it at once; batch systems repeat the others, which changes nothing.
-fn stop_on_signals(stop: &Stop) -> Result<()> {
+pub(crate) fn stop_on_signals(stop: &Stop) -> Result<()> {
     flag::register_conditional_shutdown(SIGINT, 130, stop.flag().clone())?;
     for signal in [SIGTERM, SIGUSR1, SIGINT] {
         flag::register(signal, stop.flag().clone())?;

@@ -13,14 +13,20 @@ mod bench;
 mod command_line;
 #[path = "program/cuda.rs"]
 mod cuda;
+#[path = "program/eval.rs"]
+mod eval;
 #[path = "program/folder.rs"]
 mod folder;
 #[path = "program/generation.rs"]
 mod generation;
+#[path = "program/libraries.rs"]
+mod libraries;
 #[path = "program/plot.rs"]
 mod plot;
 #[path = "program/resuming.rs"]
 mod resuming;
+#[path = "program/rl.rs"]
+mod rl;
 #[path = "program/shards.rs"]
 mod shards;
 #[path = "program/simulated.rs"]

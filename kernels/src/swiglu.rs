@@ -1,7 +1,7 @@
 //! Launcher of `cuda/swiglu.cu`.
 
 use crate::{Addresses, Launch, LaunchError, Operands, arguments};
-use octo_ops::{DType, GateUpSwiglu, SwigluBackward, View};
+use octo_ops::{DType, Swiglu, SwigluBackward, View};
 
 /// Threads of a block.
 const THREADS: u32 = 256;
@@ -46,19 +46,17 @@ arguments! {
     }
 }
 
-/// product = silu(gate) · up: the second half of [`GateUpSwiglu`], for a first half that is another library's.
-///
-/// `gate_up` is \[rows, 2·ffn\], `product` \[rows, ffn\], as that op's check holds them.
+/// product = silu(gate) · up.
 ///
 /// # Errors
 /// [`LaunchError`].
-pub fn swiglu(gate_up: &View, product: &View, at: &dyn Addresses) -> Result<Vec<Launch>, LaunchError> {
-    let work = Work::of(GateUpSwiglu::NAME, at, ("gate_up", gate_up), ("product", product))?;
+pub fn swiglu(op: &Swiglu, at: &dyn Addresses) -> Result<Vec<Launch>, LaunchError> {
+    let work = Work::of(Swiglu::NAME, at, ("gate_up", &op.gate_up), ("product", &op.product))?;
     let arguments = SwigluArguments {
-        gate_up: at.address(gate_up),
-        product: at.address(product),
-        gate_up_stride: gate_up.row_stride() as u64,
-        product_stride: product.row_stride() as u64,
+        gate_up: at.address(&op.gate_up),
+        product: at.address(&op.product),
+        gate_up_stride: op.gate_up.row_stride() as u64,
+        product_stride: op.product.row_stride() as u64,
         rows: work.rows,
         eights: work.eights,
     };
@@ -156,8 +154,9 @@ mod tests {
 
     #[test]
     fn the_forward_half_is_cut_alike() {
-        let op = backward(7, 264);
-        let (launch, a) = only::<SwigluArguments>(swiglu(&op.gate_up, &op.dproduct, &Flat));
+        let SwigluBackward { dproduct, gate_up } = backward(7, 264);
+        let op = Swiglu { gate_up, product: dproduct };
+        let (launch, a) = only::<SwigluArguments>(swiglu(&op, &Flat));
         assert_eq!((launch.entry.as_str(), launch.grid), ("swiglu_bf16", [2, 1, 1]));
         assert_eq!((a.gate_up, a.product, a.eights), (2 << 40, 1 << 40, 33));
     }

@@ -6,10 +6,12 @@ use octo_kernels::attention::AttentionArguments;
 use octo_kernels::attention_backward::AttentionBackwardArguments;
 use octo_kernels::bias_backward::BiasBackwardArguments;
 use octo_kernels::columns::ColumnSumsArguments;
+use octo_kernels::copy_pages::CopyPagesArguments;
 use octo_kernels::embed::EmbedArguments;
 use octo_kernels::embed_backward::{
     EmbedBackwardAddArguments, EmbedBackwardOrderArguments, EmbedBackwardZeroArguments,
 };
+use octo_kernels::feed_tokens::FeedTokensArguments;
 use octo_kernels::gemm::GemmArguments;
 use octo_kernels::grad_norm::{GradNormFinishArguments, GradNormPartsArguments};
 use octo_kernels::head_logprob::{HeadLogprobArguments, HeadLogprobJoinArguments};
@@ -50,10 +52,12 @@ fn taken(source: &str, entry: &str) -> Layout {
             layout::<ColumnSumsArguments>()
         }
         "bias_backward" => layout::<BiasBackwardArguments>(),
+        "copy_pages" => layout::<CopyPagesArguments>(),
         "embed" => layout::<EmbedArguments>(),
         "embed_backward" if entry.ends_with("_zero") => layout::<EmbedBackwardZeroArguments>(),
         "embed_backward" if entry.ends_with("_order") => layout::<EmbedBackwardOrderArguments>(),
         "embed_backward" => layout::<EmbedBackwardAddArguments>(),
+        "feed_tokens" => layout::<FeedTokensArguments>(),
         "gemm" => layout::<GemmArguments>(),
         "grad_norm" if entry.ends_with("_finish") => layout::<GradNormFinishArguments>(),
         "grad_norm" => layout::<GradNormPartsArguments>(),

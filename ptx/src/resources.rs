@@ -14,6 +14,8 @@ pub struct Resources {
     pub static_shared: u32,
     /// Bytes of a thread that are stored and loaded back for lack of registers.
     pub spilled: u32,
+    /// Bytes of a thread's stack, those among them.
+    pub stack: u32,
 }
 
 /// Written by `cargo xtask ptx` beside the PTX.
@@ -31,8 +33,9 @@ fn parse(line: &'static str) -> Option<(&'static str, Resources)> {
     let mut columns = line.split('\t');
     let entry = columns.next()?;
     let numbers: Vec<u32> = columns.map_while(|column| column.parse().ok()).collect();
-    let [registers, stores, loads, _, static_shared, registers_sm_90] = numbers[..] else { return None };
-    Some((entry, Resources { registers, registers_sm_90, static_shared, spilled: stores.max(loads) }))
+    let [registers, stores, loads, stack, static_shared, registers_sm_90] = numbers[..] else { return None };
+    let spilled = stores.max(loads);
+    Some((entry, Resources { registers, registers_sm_90, static_shared, spilled, stack }))
 }
 
 #[cfg(test)]

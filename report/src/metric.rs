@@ -23,17 +23,29 @@ struct Known {
     noisy: bool,
 }
 
-const KNOWN: [Known; 5] = [
+const KNOWN: [Known; 11] = [
     Known { name: "loss", field: "lm_loss", title: "loss", noisy: true },
     Known { name: "held_out", field: "val_loss/*", title: "held-out loss", noisy: false },
     Known { name: "lr", field: "lr", title: "learning rate", noisy: false },
     Known { name: "grad_norm", field: "grad_norm", title: "gradient norm", noisy: true },
     Known { name: "tokens_per_sec", field: "tokens_per_sec", title: "tokens/s", noisy: true },
+    Known { name: "accuracy", field: "val/test_score/*", title: "held-out score", noisy: false },
+    Known {
+        name: "correct_length",
+        field: "val_response_length/test_length_correct/*",
+        title: "tokens of right answers",
+        noisy: false,
+    },
+    Known { name: "score", field: "critic/score/mean", title: "score", noisy: true },
+    Known { name: "entropy", field: "actor/entropy", title: "entropy", noisy: true },
+    Known { name: "length", field: "response_length/mean", title: "response length", noisy: true },
+    // Where a schedule switches, this steps up.
+    Known { name: "length_cap", field: "response_length/cap", title: "longest response", noisy: false },
 ];
 
 impl Metric {
-    /// What a name means: `loss`, `held_out`, `lr`, `grad_norm` or `tokens_per_sec`; else the name of a field,
-    /// or `prefix/*` for all fields that begin so.
+    /// What a name means: one of those of [`Metric::usual`]; else the name of a field, or `prefix/*` for all fields that
+    /// begin so.
     #[must_use]
     pub fn named(name: &str) -> Metric {
         let field = KNOWN.iter().find(|k| k.name == name).map_or(name, |k| k.field);
@@ -44,7 +56,8 @@ impl Metric {
         Metric { name: name.to_owned(), field }
     }
 
-    /// Loss, held-out loss, learning rate, gradient norm, tokens a second.
+    /// Of training `loss`, `held_out`, `lr`, `grad_norm` and `tokens_per_sec`; of RL runs `accuracy`, `correct_length`,
+    /// `score`, `entropy`, `length` and `length_cap`.
     #[must_use]
     pub fn usual() -> Vec<Metric> {
         KNOWN.iter().map(|k| Metric::named(k.name)).collect()
@@ -88,6 +101,7 @@ mod tests {
         assert_eq!(Metric::named("held_out").line_of("val_loss/math"), Some("math"));
         assert_eq!(Metric::named("lm_loss/*").line_of("lm_loss/gsm8k"), Some("gsm8k"));
         assert_eq!(Metric::named("critic/score/mean").line_of("critic/score/mean"), Some(""));
+        assert_eq!(Metric::named("accuracy").line_of("val/test_score/math"), Some("math"));
         assert_eq!(Metric::named("mfu").title(), "mfu");
     }
 }

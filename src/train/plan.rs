@@ -8,7 +8,7 @@ use octo_trainer::{Disk, Forecast};
 use std::fmt::Write;
 use std::time::Duration;
 
-/// Tells of a run. It is an error where the disk will not hold it, because then it would not reach its end.
+/// Tells of a run. It is an error where device or disk will not hold it, because then it would not reach its end.
 pub fn tell(recipe: &Recipe, forecast: &Forecast) -> Result<()> {
     let dir = recipe.run.dir.display();
     say(&match (forecast.done, forecast.plan.steps) {
@@ -20,9 +20,14 @@ pub fn tell(recipe: &Recipe, forecast: &Forecast) -> Result<()> {
     say(&format!("model    {parameters} parameters in {}", forecast.weights))?;
     say(&stages(recipe, &forecast.plan))?;
     say(&format!("device   {}", forecast.device))?;
-    say(&memory(forecast))?;
+    let snapshot = BinaryBytes(forecast.snapshot);
+    say(&format!("memory   {}", forecast.memory))?;
+    say(&format!("host     {snapshot} to write checkpoints from"))?;
     say(&disk(&forecast.disk))?;
     say(&time(recipe, forecast))?;
+    if let Some(shortage) = &forecast.shortage {
+        bail!("{shortage}");
+    }
     let Disk { free, .. } = forecast.disk;
     if forecast.done == 0 && forecast.disk.bytes() > free {
         bail!(
@@ -68,18 +73,6 @@ fn drawn(source: &SourcePlan) -> String {
     let passes = source.passes.map_or(String::new(), |passes| format!(", {passes:.2} passes"));
     let share = 100.0 * source.share;
     format!("{}: {} tokens, {share:.1} %{passes}", source.name, HumanCount(source.tokens))
-}
-
-fn memory(forecast: &Forecast) -> String {
-    let all: u64 = forecast.memory.iter().map(|(_, bytes)| bytes).sum();
-    let kinds: Vec<String> =
-        forecast.memory.iter().map(|(kind, bytes)| format!("{kind} {}", BinaryBytes(*bytes))).collect();
-    format!(
-        "memory   {}: {}; and {} on the host to write checkpoints from",
-        BinaryBytes(all),
-        kinds.join(", "),
-        BinaryBytes(forecast.snapshot)
-    )
 }
 
 fn disk(disk: &Disk) -> String {

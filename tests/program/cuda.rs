@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A folder that holds the library under the name that the loader looks for.
-fn library(folder: &Folder) -> PathBuf {
+pub fn library(folder: &Folder) -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let built = tests.parent().unwrap().join("libocto_libcuda.so");
     let lib = folder.path("lib");

@@ -75,6 +75,9 @@ impl Folder {
         let mut command = Command::new(env!("CARGO_BIN_EXE_octo-engine"));
         command.args(args).current_dir(self.0.path());
         for variable in [
+            "OCTO_EAGER",
+            "OCTO_LIB_CUBLASLT",
+            "OCTO_LIB_NVTX",
             "OCTO_LOG",
             "OCTO_KILL_AT",
             "OCTO_PLANT_NAN",

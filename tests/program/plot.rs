@@ -85,7 +85,7 @@ fn what_is_drawn_can_be_chosen() {
     assert!(draw(&["--log-y=loss,lr"]) != draw(&["--log-y=loss"]));
     let error = folder.fail(["plot", "runs/a", "--log-y=los"]);
     assert!(
-        error.contains("--log-y=los: no panel shows that; the panels are grad_norm, held_out,"),
+        error.contains("--log-y=los: no panel shows that; the panels are accuracy, correct_length,"),
         "{error}"
     );
     let error = folder.fail(["plot", "runs/a", "--metrics", "los"]);

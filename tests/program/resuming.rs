@@ -37,7 +37,7 @@ fn checkpoints(folder: &Folder, dir: &str) -> Vec<String> {
 }
 
 /// Waits until a run has told of its first step.
-fn wait_for_a_step(child: &mut Child) {
+pub fn wait_for_a_step(child: &mut Child) {
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
     assert!(lines.any(|line| line.starts_with("step ")), "the run ended before its first step");
     // Whoever writes to a pipe that nobody reads is killed.

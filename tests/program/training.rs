@@ -144,7 +144,8 @@ fn a_dry_run_says_what_a_run_comes_to_and_makes_nothing() {
         "total    7 steps, 896 tokens",
         "device   cpu: 2 threads",
         // Embedding, two layers and head begin on multiples of 8,192 elements: six of these.
-        "weights 192.00 KiB, gradients 192.00 KiB, optimizer 384.00 KiB, activations",
+        "on cpu: weights 192.00 KiB, gradients 192.00 KiB, moments 384.00 KiB, activations",
+        "; recompute = none",
         // Three times four bytes a parameter; after the last step and every second one before, 128 tokens each.
         "4 checkpoints of 409.88 KiB, 3 milestones of 136.62 KiB;",
         " for 896 tokens at ",
@@ -174,6 +175,51 @@ fn a_dry_run_says_what_a_run_comes_to_and_makes_nothing() {
         "{text}"
     );
     assert!(kept() == before && !folder.path("run/damaged").exists());
+}
+
+/// On the simulated GPU, which has the memory of an H200, because a plan takes none of it.
+#[test]
+fn what_the_device_does_not_hold_is_refused_with_what_would_fit() {
+    let folder = Folder::tiny();
+    let run = |dry: &[&str], more: &[&str]| {
+        // Llama 3.1 8B with a small vocabulary: 6,982,078,464 parameters, of which each takes 16 bytes.
+        let shape = ["hidden_size=4096", "intermediate_size=14336", "num_hidden_layers=32"];
+        let heads = ["num_attention_heads=32", "num_key_value_heads=8", "max_position_embeddings=8192"];
+        let rows = ["data.sources.problems.generated.rows=2000", "validation.0.generated.rows=500"];
+        let stage = ["sequence_length=4096", "batch_tokens=65536", "micro_batch_tokens=16384"];
+        let model = shape.iter().chain(&heads).map(|set| format!("model.config.{set}"));
+        let stage = stage.iter().map(|set| format!("stages.0.{set}"));
+        let rest = ["run.device=sim"].iter().chain(&rows).chain(more).map(|set| (*set).to_owned());
+        let sets = model.chain(stage).chain(rest).flat_map(|set| ["--set".to_owned(), set]);
+        let command = ["train", "recipe.toml"].iter().chain(dry).map(|word| (*word).to_owned());
+        folder.run(command.chain(sets))
+    };
+    // Of a token in a layer 92 KiB stay where 136 do not fit.
+    let plan = run(&["--dry-run"], &["stages.0.micro_batch_tokens=8192"]).stdout;
+    assert!(plan.contains(" of 130.82 GiB on sim: weights 13.01 GiB, remainder 13.01 GiB"), "{plan}");
+    assert!(plan.contains("; recompute = norm_swiglu\n"), "{plan}");
+    // As told and as begun: all that is kept takes too much, and either remedy is one.
+    let none = ["memory.recompute=none"];
+    let dry = run(&["--dry-run"], &none);
+    let (begun, told) = (run(&[], &none), &dry.stderr[dry.stderr.find("error: ").unwrap()..]);
+    assert_eq!((dry.code, begun.code), (1, 1));
+    assert!(dry.stdout.contains("memory ") && begun.stderr.ends_with(told), "{begun:?}");
+    for words in [
+        "the run does not fit its device, which lacks ",
+        "it fits with\n  --set memory.recompute=ffn (",
+        " to spare)\n  --set stages.0.micro_batch_tokens=4096 (",
+    ] {
+        assert!(told.contains(words), "{words} in {told}");
+    }
+    for remedy in ["memory.recompute=ffn", "stages.0.micro_batch_tokens=4096"] {
+        assert!(run(&["--dry-run"], &[none[0], remedy]).stderr.find("does not fit its device").is_none());
+    }
+    let larger = run(&["--dry-run"], &["model.config.num_hidden_layers=64"]).stderr;
+    assert!(larger.contains("no micro-batch and no memory.recompute make it fit"), "{larger}");
+    assert!(!folder.path("run").exists());
+    // The device that is named is the one that would run.
+    let single = run(&["--dry-run"], &["model.weights=f32"]).stderr;
+    assert!(single.contains("cannot be had on device `sim`"), "{single}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::{Observer, TrainError};
 use octo_recipe::{Generator, Origin, Source};
-use octo_rows::{Documents, Filter, Rows, Split, Template, WordProblems};
+use octo_rows::{Documents, Filter, Row, Rows, RowsError, Split, Task, TaskRows, Template, WordProblems};
 use octo_shards::{ShardSet, TokenSource, TokenizeOptions, TokenizedSource};
 use octo_text::Tokenizer;
 use std::sync::Arc;
@@ -41,8 +41,8 @@ pub(crate) fn open(
     let filter = source.filter.as_deref().map(Filter::new).transpose()?;
     let mut documents = match &source.origin {
         Origin::Path(path) => Documents::of_files(Rows::open(&path.to_string_lossy())?, template, filter),
-        Origin::Generated { kind: Generator::WordProblems, rows, seed } => {
-            Documents::new(WordProblems::new(*seed, split, *rows), template, filter)
+        Origin::Generated { kind, rows, seed } => {
+            Documents::new(generated(*kind, *seed, split, *rows), template, filter)
         }
     };
     let options = TokenizeOptions {
@@ -66,6 +66,23 @@ pub(crate) fn open(
         counts.empty,
     ));
     Ok(Arc::new(TokenSource::Memory(tokens)))
+}
+
+/// Rows that the program makes.
+pub fn generated(
+    kind: Generator,
+    seed: u64,
+    split: Split,
+    rows: u64,
+) -> Box<dyn Iterator<Item = Result<Row, RowsError>> + Send> {
+    let task = match kind {
+        Generator::WordProblems => return Box::new(WordProblems::new(seed, split, rows)),
+        Generator::ModularAddition => Task::ModularAddition,
+        Generator::ReversedAddition => Task::ReversedAddition,
+        Generator::Reversal => Task::Reversal,
+        Generator::Fractions => Task::Fractions,
+    };
+    Box::new(TaskRows::new(task, seed, split, rows))
 }
 
 /// The text of the first tokens.

@@ -1,5 +1,6 @@
 //! Why a run failed.
 
+use crate::Shortage;
 use octo_durable::DurableError;
 use octo_infer::InferError;
 use octo_model::{ModelError, TransferError};
@@ -13,6 +14,9 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
+    /// The recipe is one of an RL run.
+    #[error("this recipe has [rl] and no stages: run `octo-engine rl` with it")]
+    ForRl,
     /// Another process began the run between this one's look at the folder and its lock.
     #[error("{path} was begun by another process meanwhile; start again to go on with it", path = .0.display())]
     StartedMeanwhile(PathBuf),
@@ -113,6 +117,9 @@ pub enum TrainError {
         /// The device.
         device: &'static str,
     },
+    /// The device has not the memory for the run.
+    #[error(transparent)]
+    NoMemory(Box<Shortage>),
     /// A sequence is longer than the model allows.
     #[error("sequence_length {sequence_length} exceeds the model's max_position_embeddings {positions}")]
     Positions {

@@ -1,7 +1,7 @@
 //! The folder of a run: who may write there, its logs, what an earlier start left.
 
 use crate::checkpoint::LogState;
-use crate::{StepMetrics, TrainError, TrainOptions};
+use crate::{Figures, TrainError, TrainOptions};
 use octo_durable::{AppendLog, Fs, RunLock, move_folder, remove_leftovers, write_bytes};
 use octo_recipe::Recipe;
 use serde::Serialize;
@@ -117,13 +117,20 @@ impl Folder {
     }
 
     /// Adds a line to `metrics.jsonl`.
-    pub fn metrics(&mut self, metrics: &StepMetrics) -> Result<(), TrainError> {
-        self.metrics.append(&json(metrics)?).map_err(TrainError::from)
+    pub fn metrics(&mut self, figures: &dyn Figures) -> Result<(), TrainError> {
+        let line = figures.line();
+        let line = line.map_err(|e| TrainError::Io { path: "metrics.jsonl".into(), source: e.into() })?;
+        self.metrics.append(&line).map_err(TrainError::from)
     }
 
     /// Adds a line to `samples.jsonl`.
     pub fn sample(&mut self, step: u64, prompt: &str, text: &str) -> Result<(), TrainError> {
-        self.samples.append(&json(&SampleLine { step, prompt, text })?).map_err(TrainError::from)
+        self.sample_line(&SampleLine { step, prompt, text })
+    }
+
+    /// Adds a line of other fields to `samples.jsonl`.
+    pub fn sample_line(&mut self, line: &impl Serialize) -> Result<(), TrainError> {
+        self.samples.append(&json(line)?).map_err(TrainError::from)
     }
 }
 

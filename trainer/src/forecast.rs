@@ -4,15 +4,16 @@
 
 use crate::checkpoint::{bytes_of_state, newest};
 use crate::folder;
+use crate::memory::{self, Settled};
 use crate::resume;
 use crate::setup::{self, Named, Ready, Start};
 use crate::stream::{Before, Stream};
 use crate::validation::HeldOut;
-use crate::{Observer, TrainError, TrainOptions, flops_per_token};
+use crate::{MemoryPlan, Observer, Shortage, TrainError, TrainOptions, flops_per_token};
 use octo_durable::free_bytes;
 use octo_model::{ModelConfig, Snapshot};
 use octo_ops::{LinearResidual, Precision};
-use octo_queue::{OpenError, Queue, QueueError, record};
+use octo_queue::{OpenError, Queue, QueueError};
 use octo_recipe::{Checkpoints, Plan, Recipe, plan};
 use serde::Deserialize;
 use std::path::Path;
@@ -29,8 +30,10 @@ pub struct Forecast {
     pub parameters: u64,
     /// How they are held.
     pub weights: String,
-    /// Bytes on the device, by kind.
-    pub memory: Vec<(&'static str, u64)>,
+    /// What lies on the device.
+    pub memory: MemoryPlan,
+    /// Where that does not fit: what would.
+    pub shortage: Option<Shortage>,
     /// Bytes of the host's copy from which checkpoints are written.
     pub snapshot: u64,
     /// Bytes that checkpoints and milestones will take on the disk.
@@ -78,81 +81,64 @@ pub struct TokenRate {
 /// What a run of this recipe would come to.
 ///
 /// # Errors
-/// Whatever would keep [`crate::train`] from starting, but for a device that is not there, damage of a checkpoint
-/// (nothing of its tensors is read) and a disk that is too small.
+/// Whatever would keep [`crate::train`] from starting, but for a device that is not there or too small, damage of a
+/// checkpoint (nothing of its tensors is read) and a disk that is too small.
 pub fn forecast(
     recipe: &Recipe,
     options: &TrainOptions,
     observer: &mut dyn Observer,
 ) -> Result<Forecast, TrainError> {
+    if recipe.rl.is_some() {
+        return Err(TrainError::ForRl);
+    }
     let mut recipe = recipe.clone();
     let holds_a_run = folder::holds_a_run(&recipe.run.dir) && !options.fresh;
     let found = if holds_a_run { newest(&recipe.run.dir)? } else { None };
     if holds_a_run {
         resume::judge(&mut recipe, options, found.as_ref())?;
     }
-    let recipe = &recipe;
-    let named = setup::open(recipe, found)?;
+    let named = setup::open(&recipe, found)?;
     let stream = match &named.start {
         Start::Resume(_, checkpoint) => {
             let state = checkpoint.data()?;
-            let stream = Stream::open(recipe, &named, Before::Run(&state), observer)?;
+            let stream = Stream::open(&recipe, &named, Before::Run(&state), observer)?;
             stream.check(&state)?;
             stream
         }
         Start::Branch(_, checkpoint) => {
-            Stream::open(recipe, &named, Before::Branch(&checkpoint.data()?), observer)?
+            Stream::open(&recipe, &named, Before::Branch(&checkpoint.data()?), observer)?
         }
-        Start::Directory(_) | Start::Random => Stream::open(recipe, &named, Before::Nothing, observer)?,
+        Start::Directory(_) | Start::Random => Stream::open(&recipe, &named, Before::Nothing, observer)?,
     };
     let vocab = named.config.vocab_size as usize;
     for validation in &recipe.validation {
-        HeldOut::prepare(validation, recipe, &named.tokenizer, vocab, observer)?;
+        HeldOut::prepare(validation, &recipe, &named.tokenizer, vocab, observer)?;
     }
-    let opened = octo_queue::open(setup::device(recipe), recipe.run.threads.map(|n| n as usize));
+    let opened = octo_queue::open(setup::device(&recipe), recipe.run.threads.map(|n| n as usize));
     // `auto` is known only once it is opened.
-    let precision = match &opened {
-        Ok(queue) => queue.describe().precision,
-        Err(_) => setup::device(recipe).precision(),
+    let device = match &opened {
+        Ok(queue) => queue.describe(),
+        Err(_) => setup::device(&recipe).unopened(),
     };
-    let (queue, _) = record(precision);
-    let ready = setup::allocate(recipe, &named, queue)?;
+    let Settled { plan: memory, shortage, recorded: ready, .. } =
+        memory::settle(&mut recipe, &named, &device)?;
     let done = match &named.start {
         Start::Resume(_, checkpoint) => checkpoint.run.step,
         _ => 0,
     };
-    let (device, rate) = device_and_rate(recipe, &named, holds_a_run, opened);
+    let (device, rate) = device_and_rate(&recipe, &named, holds_a_run, opened);
     Ok(Forecast {
-        plan: plan(recipe, |name| stream.tokens(name)),
+        plan: plan(&recipe, |name| stream.tokens(name)),
         done,
         parameters: ready.trainer.net().params.parameter_count(),
         weights: ready.trainer.net().weights.dtype.to_string(),
-        memory: by_kind(&ready),
+        memory,
+        shortage,
         snapshot: Snapshot::bytes(&ready.trainer),
-        disk: disk(recipe, &ready)?,
+        disk: disk(&recipe, &ready)?,
         device,
         rate,
     })
-}
-
-/// Bytes of the queue's buffers by what they hold.
-fn by_kind(ready: &Ready) -> Vec<(&'static str, u64)> {
-    let kind = |name: &str| match name {
-        "weights" => "weights",
-        "remainder" | "moment 1" | "moment 2" => "optimizer",
-        "gradients" => "gradients",
-        name if name == "kv cache" || name.starts_with("infer ") => "samples",
-        _ => "activations",
-    };
-    let mut kinds: Vec<(&'static str, u64)> =
-        ["weights", "gradients", "optimizer", "activations", "samples"].map(|kind| (kind, 0)).into();
-    for (name, bytes) in ready.queue.memory() {
-        if let Some((_, sum)) = kinds.iter_mut().find(|(found, _)| *found == kind(name)) {
-            *sum += bytes;
-        }
-    }
-    kinds.retain(|(_, bytes)| *bytes > 0);
-    kinds
 }
 
 fn disk(recipe: &Recipe, ready: &Ready) -> Result<Disk, TrainError> {

@@ -7,6 +7,29 @@ use std::collections::BTreeMap;
 /// Fields that depend on the clock: two equal runs differ in these and in no others.
 pub const TIME_FIELDS: [&str; 3] = ["tokens_per_sec", "tokens_per_sec_per_gpu", "mfu"];
 
+/// Figures of a step, as logs, TensorBoard, `status.json` and sinks take them.
+pub trait Figures {
+    /// Steps done, this one included.
+    fn step(&self) -> u64;
+    /// Steps of the whole run.
+    fn total_steps(&self) -> u64;
+    /// Tokens trained on so far.
+    fn consumed_tokens(&self) -> u64;
+    /// What `status.json` calls the loss; `None` where there is none.
+    fn loss(&self) -> Option<f64>;
+    /// Learning rate of the step.
+    fn lr(&self) -> f64;
+    /// Tokens a second over the step.
+    fn tokens_per_sec(&self) -> f64;
+    /// Everything but the step itself, by name, in the order of the line.
+    fn scalars(&self) -> Vec<(&str, f64)>;
+    /// The line of `metrics.jsonl`, without its end.
+    ///
+    /// # Errors
+    /// Where the figures cannot be written as JSON.
+    fn line(&self) -> Result<String, serde_json::Error>;
+}
+
 /// One line of `metrics.jsonl`. docs/metrics.md lists the names.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct StepMetrics {
@@ -53,6 +76,40 @@ impl StepMetrics {
         ];
         let fixed = fixed.into_iter().filter_map(|(name, value)| Some((name, value?)));
         fixed.chain(self.sources.iter().chain(&self.validation).map(|(name, value)| (name.as_str(), *value)))
+    }
+}
+
+impl Figures for StepMetrics {
+    fn step(&self) -> u64 {
+        self.step
+    }
+
+    fn total_steps(&self) -> u64 {
+        self.total_steps
+    }
+
+    fn consumed_tokens(&self) -> u64 {
+        self.consumed_tokens
+    }
+
+    fn loss(&self) -> Option<f64> {
+        Some(self.lm_loss)
+    }
+
+    fn lr(&self) -> f64 {
+        self.lr
+    }
+
+    fn tokens_per_sec(&self) -> f64 {
+        self.tokens_per_sec
+    }
+
+    fn scalars(&self) -> Vec<(&str, f64)> {
+        StepMetrics::scalars(self).collect()
+    }
+
+    fn line(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string(self)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::checkpoint::{self, Saver};
 use crate::folder::{self, Folder};
+use crate::memory;
 use crate::resume;
 use crate::setup::{self, Named, Ready, Start};
 use crate::sinks::SinkReport;
@@ -22,10 +23,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 mod breaks;
-mod save;
+pub(crate) mod save;
 
 /// How long sinks may take, at the run's end, for what has been sent to them.
-const SINKS_MAY_TAKE: Duration = Duration::from_secs(10);
+pub(crate) const SINKS_MAY_TAKE: Duration = Duration::from_secs(10);
 
 /// Trains as a recipe says; tells the observer as it goes. A run that is found in the recipe's folder is gone on
 /// with from its newest whole checkpoint, and ends with the same bits as one that was never stopped.
@@ -39,6 +40,9 @@ pub fn train(
     options: &TrainOptions,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, TrainError> {
+    if recipe.rl.is_some() {
+        return Err(TrainError::ForRl);
+    }
     let path = &recipe.run.dir;
     let mut held = if folder::holds_a_run(path) { Some(Folder::take(path, options)?) } else { None };
     let mut damaged = 0;
@@ -57,7 +61,7 @@ pub fn train(
 }
 
 /// The checkpoint of a run that turned out to be damaged while it was loaded.
-fn damaged_checkpoint(error: &TrainError, run: &Path) -> Option<PathBuf> {
+pub(crate) fn damaged_checkpoint(error: &TrainError, run: &Path) -> Option<PathBuf> {
     match error {
         TrainError::Durable(DurableError::Damaged { path, .. }) => {
             path.starts_with(run.join("checkpoints")).then(|| path.clone())
@@ -82,10 +86,22 @@ fn begin<'a>(
     };
     let own = found.as_ref().map(|checkpoint| checkpoint.path.clone());
     let queue = octo_queue::open(setup::device(&recipe), recipe.run.threads.map(|n| n as usize))?;
-    observer.note(&format!("device   {}; forward products invariant", queue.describe().description));
+    let device = queue.describe();
+    observer.note(&format!("device   {}; {}", device.description, setup::products(&recipe, &device)));
     let damage = |error| checkpoint::or_damage(own.as_deref(), error);
     let mut named = setup::open(&recipe, found).map_err(damage)?;
     let vocab = named.config.vocab_size as usize;
+    if let Start::Resume(_, checkpoint) = &named.start
+        && let (then, now) = (&checkpoint.run.products, device.products().unwrap_or_default())
+        && *then != now
+    {
+        let name = |library: &str| {
+            if library.is_empty() { "the engine's own kernels".into() } else { library.to_owned() }
+        };
+        let (then, now) = (name(then), name(&now));
+        observer
+            .note(&format!("products were by {then} so far and are by {now} from here on: other roundings"));
+    }
     let before = match &named.start {
         Start::Resume(_, checkpoint) | Start::Branch(_, checkpoint) => Some(checkpoint.data()?),
         Start::Directory(_) | Start::Random => None,
@@ -104,7 +120,12 @@ fn begin<'a>(
         .iter()
         .map(|v| HeldOut::prepare(v, &recipe, &named.tokenizer, vocab, observer))
         .collect::<Result<Vec<_>, _>>()?;
-    let mut ready = setup::allocate(&recipe, &named, queue)?;
+    let settled = memory::settle(&mut recipe, &named, &queue.describe())?;
+    if let Some(shortage) = settled.shortage {
+        return Err(TrainError::NoMemory(Box::new(shortage)));
+    }
+    observer.note(&format!("memory   {}", settled.plan));
+    let mut ready = setup::allocate(&recipe, &named, settled.dtype, settled.recompute, queue)?;
     let began = Instant::now();
     setup::fill(&recipe, &mut named, &mut ready).map_err(damage)?;
     if matches!(named.start, Start::Resume(..)) {
@@ -222,21 +243,12 @@ impl<'a> Run<'a> {
         if let Some(telemetry) = self.telemetry.take() {
             // How the run ended is the news, not that it could not be told.
             match telemetry.end(state, SystemTime::now(), SINKS_MAY_TAKE) {
-                Ok(reports) => reports.iter().for_each(|report| self.note_sink(report)),
+                Ok(reports) => reports.iter().for_each(|report| note_sink(self.observer, report)),
                 Err(error) if outcome.is_ok() => return Err(error),
                 Err(_) => {}
             }
         }
         outcome
-    }
-
-    fn note_sink(&mut self, report: &SinkReport) {
-        if report.failure.is_some() || report.dropped > 0 {
-            let why = report.failure.as_deref().unwrap_or("it was too slow");
-            let dropped = report.dropped;
-            self.observer
-                .note(&format!("sink     {}: {dropped} lines did not reach it: {why}", report.command));
-        }
     }
 
     fn steps(&mut self) -> Result<Outcome, TrainError> {
@@ -351,6 +363,15 @@ impl<'a> Run<'a> {
     }
 }
 
+/// Says what did not reach a sink.
+pub(crate) fn note_sink(observer: &mut dyn Observer, report: &SinkReport) {
+    if report.failure.is_some() || report.dropped > 0 {
+        let why = report.failure.as_deref().unwrap_or("it was too slow");
+        let dropped = report.dropped;
+        observer.note(&format!("sink     {}: {dropped} lines did not reach it: {why}", report.command));
+    }
+}
+
 /// Plants NaN. Returns what was there before, to be put back.
 fn poison(queue: &mut Queue, view: View) -> Result<(View, Vec<u8>), TrainError> {
     let mut bytes = vec![0; view.span_bytes() as usize];
@@ -375,12 +396,6 @@ fn describe(recipe: &Recipe, named: &Named, ready: &Ready, stream: &Stream, obse
         net.weights.dtype,
         c.num_hidden_layers,
         c.hidden_size,
-    ));
-    let bytes: u64 = ready.queue.memory().iter().map(|(_, bytes)| bytes).sum();
-    observer.note(&format!(
-        "memory   {:.2} GiB in {} buffers",
-        bytes as f64 / (1u64 << 30) as f64,
-        ready.queue.memory().len()
     ));
     for line in stream.lines(recipe) {
         observer.note(&line);

@@ -6,8 +6,10 @@ use crate::error::count;
 use octo_durable::Verifying;
 use octo_infer::{Limits, Session};
 use octo_model::hf::{Companions, ParamFiles, model_path};
-use octo_model::{AdamWConfig, ModelConfig, ModelDir, Net, Shape, Trainer, WeightDType};
-use octo_ops::{DType, DeviceInfo};
+use octo_model::{
+    AdamWConfig, ModelConfig, ModelDir, Net, Recompute, Shape, Trainer, TrainerOptions, WeightDType,
+};
+use octo_ops::{DType, DeviceInfo, Forward};
 use octo_queue::{DeviceKind, Queue};
 use octo_recipe::{Device, ModelStart, OptimizerState, Recipe, Weights as WeightsChoice};
 use octo_text::Tokenizer;
@@ -110,7 +112,7 @@ pub(crate) fn open(recipe: &Recipe, checkpoint: Option<Checkpoint>) -> Result<Na
 
 /// The dtype of the weights: `auto` is that of the directory, f32 for random starts, or else the device's own. A run keeps
 /// the one it began with as long as its device has it.
-fn weight_dtype(recipe: &Recipe, start: &Start, device: &DeviceInfo) -> Result<DType, TrainError> {
+pub(crate) fn weight_dtype(recipe: &Recipe, start: &Start, device: &DeviceInfo) -> Result<DType, TrainError> {
     let stored = match (recipe.model.weights, start) {
         (_, Start::Resume(_, checkpoint)) if checkpoint.run.weights == "bf16" => DType::Bf16,
         (_, Start::Resume(..)) | (WeightsChoice::Auto, Start::Random) => DType::F32,
@@ -139,12 +141,36 @@ pub(crate) fn device(recipe: &Recipe) -> DeviceKind {
     }
 }
 
+/// The kernels that a recipe lets training's forward passes have.
+fn forward(recipe: &Recipe) -> Forward {
+    match recipe.run.forward {
+        octo_recipe::Forward::Fastest => Forward::Fastest,
+        octo_recipe::Forward::Invariant => Forward::Invariant,
+    }
+}
+
+/// Which kernels serve matrix products on a device, in words.
+pub(crate) fn products(recipe: &Recipe, device: &DeviceInfo) -> String {
+    match (device.products(), forward(recipe)) {
+        (None, _) => "forward products invariant".to_owned(),
+        (Some(library), Forward::Invariant) => {
+            format!("forward products invariant, backward products by {library}")
+        }
+        (Some(library), Forward::Fastest) => format!("products by {library}"),
+    }
+}
+
 /// Allocates everything a run needs on the queue and captures the programs.
-pub(crate) fn allocate(recipe: &Recipe, named: &Named, mut queue: Queue) -> Result<Ready, TrainError> {
+pub(crate) fn allocate(
+    recipe: &Recipe,
+    named: &Named,
+    dtype: DType,
+    recompute: Recompute,
+    mut queue: Queue,
+) -> Result<Ready, TrainError> {
     let longest = recipe.stages.iter().map(|stage| stage.sequence_length).max().unwrap_or(0);
     let positions = count("sequence_length", longest)?;
     let samples = sample_context(recipe, &named.config);
-    let dtype = weight_dtype(recipe, &named.start, &queue.describe())?;
     let net = Net::allocate(&mut queue, named.config.clone(), dtype, positions.max(samples))?;
     let session = match &recipe.samples {
         None => None,
@@ -154,17 +180,24 @@ pub(crate) fn allocate(recipe: &Recipe, named: &Named, mut queue: Queue) -> Resu
             Some(Session::allocate(&mut queue, &net, limits)?)
         }
     };
+    let (shapes, options) = (shapes(recipe)?, TrainerOptions { recompute, ..TrainerOptions::default() });
+    let trainer = queue.with_forward(forward(recipe), |queue| {
+        Trainer::with(queue, net, adamw(recipe), &shapes, options)
+    })?;
+    queue.seal();
+    Ok(Ready { queue, trainer, session })
+}
+
+/// A recipe's AdamW.
+pub fn adamw(recipe: &Recipe) -> AdamWConfig {
     let o = &recipe.optimizer;
-    let optimizer = AdamWConfig {
+    AdamWConfig {
         beta1: o.betas[0],
         beta2: o.betas[1],
         eps: o.eps,
         weight_decay: o.weight_decay,
         clip: o.clip.unwrap_or(f64::INFINITY),
-    };
-    let trainer = Trainer::new(&mut queue, net, optimizer, &shapes(recipe)?)?;
-    queue.seal();
-    Ok(Ready { queue, trainer, session })
+    }
 }
 
 /// Fills the weights, and where the run goes on the optimizer's state. The bytes of a checkpoint are compared with

@@ -3,7 +3,7 @@
 //! A sink is a convenience. It may be slow, stand still or die: training waits for none of that. Each has a
 //! thread that writes and a queue with an end; what does not fit is dropped and counted.
 
-use crate::{StepMetrics, TrainError};
+use crate::{Figures, TrainError};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
@@ -69,12 +69,12 @@ impl Sinks {
     }
 
     /// Hands a step's figures to every sink, without waiting for any.
-    pub fn send(&mut self, metrics: &StepMetrics) {
+    pub fn send(&mut self, figures: &dyn Figures) {
         if self.0.is_empty() {
             return;
         }
         // Figures of a step always have a line of JSON.
-        let Ok(mut line) = serde_json::to_string(metrics) else { return };
+        let Ok(mut line) = figures.line() else { return };
         line.push('\n');
         let line: Arc<str> = line.into();
         for sink in &mut self.0 {
@@ -216,6 +216,7 @@ fn write_lines(mut stdin: ChildStdin, lines: &Receiver<Arc<str>>) -> io::Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::StepMetrics;
     use std::cell::RefCell;
     use std::sync::Once;
 

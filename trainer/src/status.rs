@@ -177,7 +177,8 @@ impl Pace {
 }
 
 /// A moment as ISO 8601 says it, in UTC, to the second.
-fn utc(time: SystemTime) -> String {
+#[must_use]
+pub fn utc(time: SystemTime) -> String {
     let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let (day, second) = (seconds / 86_400, seconds % 86_400);
     // Years that begin in March put the leap day last, so that a month's first day needs no table: 153 days

@@ -56,6 +56,9 @@ pub fn open_batches(
     step: u64,
     observer: &mut dyn Observer,
 ) -> Result<(Batches, u64, Tokenizer), TrainError> {
+    if recipe.rl.is_some() {
+        return Err(TrainError::ForRl);
+    }
     let named = setup::open(recipe, None)?;
     let mut stream = match &named.start {
         Start::Branch(_, checkpoint) => {

@@ -3,7 +3,7 @@
 use crate::sinks::{SinkReport, Sinks};
 use crate::status::{Pace, RunState, Status, StatusFile};
 use crate::tensorboard::TensorBoard;
-use crate::{StepMetrics, TrainError};
+use crate::{Figures, TrainError};
 use octo_durable::Fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -68,19 +68,20 @@ impl<'fs> Telemetry<'fs> {
     ///
     /// # Errors
     /// [`TrainError::Durable`] for what the system refuses.
-    pub fn step(&mut self, metrics: &StepMetrics, now: SystemTime) -> Result<(), TrainError> {
-        self.sinks.send(metrics);
+    pub fn step(&mut self, figures: &dyn Figures, now: SystemTime) -> Result<(), TrainError> {
+        self.sinks.send(figures);
         if let Some(tensorboard) = &mut self.tensorboard {
-            tensorboard.step(metrics, seconds(now))?;
+            tensorboard.step(figures, seconds(now))?;
         }
-        self.pace.step(metrics.step, now);
-        self.status.step = metrics.step;
-        self.status.total_steps = metrics.total_steps;
-        self.status.consumed_tokens = metrics.consumed_tokens;
-        self.status.loss = Some(metrics.lm_loss);
-        self.status.lr = Some(metrics.lr);
-        self.status.tokens_per_sec = Some(metrics.tokens_per_sec);
-        self.status.eta = self.pace.time_for(metrics.total_steps.saturating_sub(metrics.step));
+        let (step, total_steps) = (figures.step(), figures.total_steps());
+        self.pace.step(step, now);
+        self.status.step = step;
+        self.status.total_steps = total_steps;
+        self.status.consumed_tokens = figures.consumed_tokens();
+        self.status.loss = figures.loss();
+        self.status.lr = Some(figures.lr());
+        self.status.tokens_per_sec = Some(figures.tokens_per_sec());
+        self.status.eta = self.pace.time_for(total_steps.saturating_sub(step));
         self.tell(now)
     }
 
@@ -149,6 +150,7 @@ fn seconds(time: SystemTime) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::StepMetrics;
     use octo_durable::Disk;
     use serde_json::Value;
 

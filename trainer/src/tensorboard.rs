@@ -4,7 +4,7 @@
 //! of that. The data of each is a protocol-buffer `Event`. Which bytes that takes follows from TensorFlow's
 //! `record_writer.h`, `event.proto` and `summary.proto`.
 
-use crate::StepMetrics;
+use crate::Figures;
 use octo_durable::{DurableError, Fs, FsFile};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -60,9 +60,9 @@ impl TensorBoard {
     ///
     /// # Errors
     /// Whatever the system refuses; the file then holds the records it held before.
-    pub fn step(&mut self, metrics: &StepMetrics, wall_time: f64) -> Result<(), DurableError> {
-        let scalars: Vec<(&str, f64)> = metrics.scalars().collect();
-        self.append(&record(&event(wall_time, metrics.step, &Content::Scalars(&scalars))))
+    pub fn step(&mut self, figures: &dyn Figures, wall_time: f64) -> Result<(), DurableError> {
+        let scalars = figures.scalars();
+        self.append(&record(&event(wall_time, figures.step(), &Content::Scalars(&scalars))))
     }
 
     /// Makes what was written last through a power cut.
@@ -219,6 +219,7 @@ const fn table() -> [u32; 256] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::StepMetrics;
     use octo_durable::{Disk, Fault, FaultyFs};
     use std::collections::BTreeMap;
 

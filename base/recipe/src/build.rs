@@ -7,12 +7,12 @@ use crate::error::{RecipeError, RecipeErrors};
 use crate::host::Host;
 use crate::layers::Texts;
 use crate::recipe::{
-    Checkpoints, Device, Forward, Log, ModelSource, ModelStart, Optimizer, OptimizerState, Recipe, Run,
-    Samples, Sink, Weights,
+    Checkpoints, Device, Forward, Log, Memory, ModelSource, ModelStart, Optimizer, OptimizerState, Recipe,
+    Recompute, Run, Samples, Sink, Weights,
 };
 use crate::section::{Reading, Section};
 use crate::tree::Spot;
-use crate::{sources, stages};
+use crate::{rl, sources, stages};
 
 /// Longer than this between two checkpoints is a mistake: a year of minutes.
 const MINUTES_LIMIT: f64 = 366.0 * 24.0 * 60.0;
@@ -50,7 +50,8 @@ impl Recipe {
 
 fn build(root: &Section) -> Option<Recipe> {
     // Everything is read before anything is given up, so that every mistake is found.
-    let run = run(&root.table("run"));
+    let for_rl = root.has("rl");
+    let run = run(&root.table("run"), for_rl);
     let model = model(&root.table("model"));
     let data = root.table("data");
     let named = data.table("sources").named_tables();
@@ -58,10 +59,12 @@ fn build(root: &Section) -> Option<Recipe> {
     let (stages, used) = stages::stages(root, &names, model.as_ref());
     let sources = sources::sources(&named, &used);
     let data = sources::data(&data);
-    let optimizer = optimizer(&root.table("optimizer"));
+    let optimizer = optimizer(&root.table("optimizer"), for_rl);
+    let recompute = root.table("memory").choice("recompute", Recompute::from_name);
     let validation = sources::validations(root, &sources);
     let samples = root.table_if_present("samples").map(|table| samples(&table));
-    let checkpoints = checkpoints(&root.table("checkpoints"));
+    let rl = for_rl.then(|| rl::rl(root, model.as_ref()));
+    let checkpoints = checkpoints(&root.table("checkpoints"), for_rl);
     let log = log(&root.table("log"));
     Some(Recipe {
         run: run?,
@@ -70,25 +73,29 @@ fn build(root: &Section) -> Option<Recipe> {
         sources: sources.into_values().collect::<Option<_>>()?,
         stages: stages?,
         optimizer: optimizer?,
+        memory: Memory { recompute: recompute?.value },
         validation: validation?,
         samples: samples.map_or(Some(None), |samples| samples.map(Some))?,
+        rl: rl.map_or(Some(None), |rl| rl.map(Some))?,
         checkpoints: checkpoints?,
         log: log?,
     })
 }
 
-fn run(table: &Section) -> Option<Run> {
+fn run(table: &Section, for_rl: bool) -> Option<Run> {
     let dir = table.path("dir");
     let seed = table.count("seed");
     let device = table.choice("device", Device::from_name);
     let threads = table.count("threads");
     let forward = table.choice("forward", Forward::from_name);
+    // The policy that samples is to be the policy that is trained.
+    let invariant = for_rl && !table.has("forward");
     Some(Run {
         dir: dir?.value,
         seed: seed?.value,
         device: device?.value,
         threads: threads.map(|threads| threads.value),
-        forward: forward?.value,
+        forward: if invariant { Forward::Invariant } else { forward?.value },
     })
 }
 
@@ -152,15 +159,20 @@ fn shape(table: &Section) -> ModelStart {
     ModelStart::Config(config)
 }
 
-fn optimizer(table: &Section) -> Option<Optimizer> {
+/// verl's AdamW, which is PyTorch's: what an RL recipe has where it says nothing.
+const RL_BETAS: [f64; 2] = [0.9, 0.999];
+const RL_WEIGHT_DECAY: f64 = 0.01;
+
+fn optimizer(table: &Section, for_rl: bool) -> Option<Optimizer> {
+    let left_to_rl = |name: &str| for_rl && !table.has(name);
     let betas = table.pair("betas");
     let eps = table.number("eps");
     let weight_decay = table.number("weight_decay");
     let clip = table.number("clip");
     Some(Optimizer {
-        betas: betas?.value,
+        betas: if left_to_rl("betas") { RL_BETAS } else { betas?.value },
         eps: eps?.value,
-        weight_decay: weight_decay?.value,
+        weight_decay: if left_to_rl("weight_decay") { RL_WEIGHT_DECAY } else { weight_decay?.value },
         clip: Some(clip?.value).filter(|clip| *clip > 0.0),
     })
 }
@@ -184,7 +196,14 @@ fn samples(table: &Section) -> Option<Samples> {
     })
 }
 
-fn checkpoints(table: &Section) -> Option<Checkpoints> {
+fn checkpoints(table: &Section, for_rl: bool) -> Option<Checkpoints> {
+    for name in ["every_tokens", "milestones", "milestone_state"] {
+        if for_rl && table.has(name) {
+            let advice = "use every_steps, every_minutes or rl.keep_best";
+            let reason = "counts tokens, and rollouts have no fixed number";
+            table.reading.object(table.spot_of(name), &table.shown(name), reason, advice);
+        }
+    }
     let every_minutes = table.number("every_minutes");
     if let Some(minutes) = every_minutes
         && minutes.value > MINUTES_LIMIT

@@ -130,6 +130,10 @@ impl Rules<'_> {
     }
 
     fn is_free_length(&self, block: &Block) -> bool {
+        if let (Some(old), Some(new)) = (&self.old.rl, &self.new.rl) {
+            let constant = [old, new].iter().all(|rl| rl.schedule.shape == Shape::Constant);
+            return constant && self.steps_done <= old.steps.min(new.steps);
+        }
         let stages = self.old.stages.iter().zip(&self.new.stages);
         let (mut old_end, mut new_end) = (0u64, 0u64);
         for (index, (old, new)) in stages.enumerate() {

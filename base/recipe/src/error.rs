@@ -176,7 +176,8 @@ pub struct Place {
 
 impl Place {
     /// The place of the bytes `start..end` of `text`. An empty range has a position and no excerpt.
-    pub(crate) fn within(file: &str, text: &str, start: usize, end: usize) -> Place {
+    #[must_use]
+    pub fn within(file: &str, text: &str, start: usize, end: usize) -> Place {
         let start = floor_char_boundary(text, start);
         let end = floor_char_boundary(text, end.max(start));
         let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);

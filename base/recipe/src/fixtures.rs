@@ -127,6 +127,9 @@ eps = 1e-6
 weight_decay = 0
 clip = 0
 
+[memory]
+recompute = "ffn"
+
 [[validation]]
 name = "held-out"
 path = "held_out.jsonl"
@@ -163,4 +166,152 @@ tensorboard = false
 
 [[log.sinks]]
 command = ["python3", "sink.py", ""]
+"#;
+
+/// Every key of an RL recipe.
+pub(crate) const RL_FULL: &str = r#"
+[run]
+dir = "runs/rl"
+
+[model]
+from = "model"
+
+[rl]
+steps = 200
+prompts = "prompts.parquet"
+where = "answer"
+order = "sequential"
+template = "file"
+template_file = "prompt.jinja"
+stop = ["User:", "\n\n"]
+max_prompt_tokens = 64
+batch_prompts = 8
+mini_batch_prompts = 3
+samples_per_prompt = 4
+max_response_tokens = [[0, 128], [100, "0.25k"]]
+epochs = 2
+micro_batch_tokens = 512
+max_streams = 16
+advantage = "dr_grpo"
+old_logprobs = "step"
+mask_truncated = true
+entropy_coefficient = 0.01
+dynamic_sampling = 10
+max_failure_rate = 0.5
+keep_best = "held-out"
+samples_per_step = 2
+
+[rl.fields]
+question = "{{ problem }}"
+answer = "{{ solution }}"
+data_source = "math"
+
+[rl.sampling]
+temperature = 0.9
+top_k = 50
+top_p = 0.95
+min_p = 0.01
+
+[rl.loss]
+kind = "gspo"
+clip_low = 3e-4
+clip_high = 4e-4
+dual_clip = 0
+normalise = "sequence_mean"
+
+[rl.kl]
+coefficient = 0
+estimator = "k2"
+place = "reward"
+
+[rl.importance]
+kind = "masked"
+low = 0.25
+high = 4
+
+[rl.schedule]
+shape = "cosine"
+lr = 1e-6
+final_lr = 1e-7
+warmup_steps = 5
+
+[[rl.rewards]]
+kind = "verify"
+name = "accuracy"
+weight = 2
+data_sources = ["math"]
+boxed_only = false
+
+[[rl.rewards]]
+kind = "format"
+pattern = "x+"
+
+[[rl.rewards]]
+kind = "overlong"
+buffer = 32
+
+[[rl.rewards]]
+kind = "cosine"
+weight = -0.5
+right = [2, 1]
+wrong = [-10, 0]
+
+[[rl.rewards]]
+kind = "repetition"
+ngram = 3
+
+[[rl.rewards]]
+kind = "program"
+command = ["python3", "reward.py"]
+environment = ["SECRET_PATH"]
+timeout_seconds = 2.5
+cpu_seconds = 60
+memory_bytes = "1G"
+workers = 3
+
+[[rl.validation]]
+name = "held-out"
+prompts = "held_out.jsonl"
+where = "answer"
+every_steps = 5
+max_prompts = 100
+samples = 2
+temperature = 0.5
+
+[[rl.validation]]
+name = "made"
+generated = { kind = "word-problems", rows = 10, seed = 2 }
+
+[rl.alarms]
+window = 20
+length = "stop"
+length_clip_ratio = 0.8
+repetition = "off"
+repetition_ratio = 0.7
+reward = "stop"
+reward_fall = 0.2
+entropy = "stop"
+entropy_floor = 0.1
+entropy_ceiling = 5
+"#;
+
+/// The least that an RL recipe says.
+pub(crate) const RL_SMALLEST: &str = r#"
+[run]
+dir = "out"
+
+[model]
+from = "model"
+
+[rl]
+steps = 10
+max_prompt_tokens = 8
+batch_prompts = 4
+samples_per_prompt = 2
+max_response_tokens = 16
+generated = { kind = "word-problems", rows = 10, seed = 1 }
+schedule = { lr = 1e-3 }
+
+[[rl.rewards]]
+kind = "verify"
 "#;

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::Value as Json;
 
 use crate::keys::{Key, Table};
-use crate::recipe::{ModelSource, ModelStart, OnNonFinite, Origin, Recipe, Source, Stage};
+use crate::recipe::{Data, ModelSource, ModelStart, OnNonFinite, Origin, Recipe, Source, Stage};
 use crate::schedule::Shape;
 
 /// Tables of which each element is one thing.
@@ -46,18 +46,8 @@ impl Recipe {
         out.optional("threads", self.run.threads);
         out.text("forward", self.run.forward.name());
         out.model(&self.model);
-        out.table("data", "[data]", "data");
-        let ranges = self.data.skip_steps.iter().map(|range| match range.start() == range.end() {
-            true => format!("\"{}\"", range.start()),
-            false => format!("\"{}-{}\"", range.start(), range.end()),
-        });
-        out.list("skip_steps", ranges);
-        match self.data.on_nonfinite {
-            OnNonFinite::Stop => out.text("on_nonfinite", "stop"),
-            OnNonFinite::Skip { at_most } => {
-                out.text("on_nonfinite", "skip");
-                out.plain("max_skips", at_most);
-            }
+        if self.rl.is_none() {
+            out.data(&self.data);
         }
         for source in &self.sources {
             let name = key_name(&source.name);
@@ -78,16 +68,34 @@ impl Recipe {
         out.number("eps", self.optimizer.eps);
         out.number("weight_decay", self.optimizer.weight_decay);
         out.number("clip", self.optimizer.clip.unwrap_or(0.0));
+        out.table("memory", "[memory]", "memory");
+        out.text("recompute", self.memory.recompute.name());
         out.watching(self);
         out.blocks
     }
 }
 
-struct Flat {
+pub(crate) struct Flat {
     blocks: Vec<Block>,
 }
 
 impl Flat {
+    fn data(&mut self, data: &Data) {
+        self.table("data", "[data]", "data");
+        let ranges = data.skip_steps.iter().map(|range| match range.start() == range.end() {
+            true => format!("\"{}\"", range.start()),
+            false => format!("\"{}-{}\"", range.start(), range.end()),
+        });
+        self.list("skip_steps", ranges);
+        match data.on_nonfinite {
+            OnNonFinite::Stop => self.text("on_nonfinite", "stop"),
+            OnNonFinite::Skip { at_most } => {
+                self.text("on_nonfinite", "skip");
+                self.plain("max_skips", at_most);
+            }
+        }
+    }
+
     fn model(&mut self, model: &ModelSource) {
         self.table("model", "[model]", "model");
         match &model.start {
@@ -156,6 +164,9 @@ impl Flat {
             self.number("top_p", samples.top_p);
             self.number("min_p", samples.min_p);
         }
+        if let Some(rl) = &recipe.rl {
+            self.rl(rl);
+        }
         self.table("checkpoints", "[checkpoints]", "checkpoints");
         self.number("every_minutes", recipe.checkpoints.every_minutes.unwrap_or(0.0));
         self.optional("every_steps", recipe.checkpoints.every_steps);
@@ -172,7 +183,7 @@ impl Flat {
         }
     }
 
-    fn table(&mut self, path: &str, header: &str, shown: &str) {
+    pub(crate) fn table(&mut self, path: &str, header: &str, shown: &str) {
         if let Some(table) = Table::at(path) {
             let (header, shown) = (header.to_owned(), shown.to_owned());
             let within = |several: &&str| path.starts_with(*several);
@@ -193,32 +204,32 @@ impl Flat {
         }
     }
 
-    fn plain(&mut self, name: &str, value: impl Display) {
+    pub(crate) fn plain(&mut self, name: &str, value: impl Display) {
         let value = value.to_string();
         self.line(name, value.clone(), value);
     }
 
-    fn text(&mut self, name: &str, value: &str) {
+    pub(crate) fn text(&mut self, name: &str, value: &str) {
         self.plain(name, quoted(value));
     }
 
     /// The shortest digits that give the same number again.
-    fn number(&mut self, name: &str, value: f64) {
+    pub(crate) fn number(&mut self, name: &str, value: f64) {
         self.plain(name, format_args!("{value:?}"));
     }
 
-    fn optional(&mut self, name: &str, value: Option<u64>) {
+    pub(crate) fn optional(&mut self, name: &str, value: Option<u64>) {
         if let Some(value) = value {
             self.plain(name, value);
         }
     }
 
-    fn list(&mut self, name: &str, values: impl Iterator<Item = String>) {
+    pub(crate) fn list(&mut self, name: &str, values: impl Iterator<Item = String>) {
         let values: Vec<String> = values.collect();
         self.plain(name, format_args!("[{}]", values.join(", ")));
     }
 
-    fn path(&mut self, name: &str, path: &Path) {
+    pub(crate) fn path(&mut self, name: &str, path: &Path) {
         let last = path.file_name().map_or(path, Path::new);
         self.line(name, quoted(&path.to_string_lossy()), quoted(&last.to_string_lossy()));
     }
@@ -270,7 +281,7 @@ fn key_name(name: &str) -> String {
 }
 
 /// Text as a TOML string on one line.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for letter in text.chars() {
         let _ = match letter {

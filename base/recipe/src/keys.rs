@@ -51,6 +51,8 @@ pub enum Kind {
     NewPath,
     /// The path of something that exists, or a table.
     PathOrTable,
+    /// A whole number of at least 1, or a list of \[step from which, number\].
+    CountsFromSteps,
     /// A table of source names, each with its share.
     Shares,
     /// A list of steps and ranges of steps, each as text or a number from 1.
@@ -60,6 +62,8 @@ pub enum Kind {
 /// Which numbers will do. All are finite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bounds {
+    /// Any.
+    Any,
     /// At least 0.
     NotNegative,
     /// More than 0.
@@ -98,6 +102,7 @@ impl Bounds {
     pub(crate) fn admits(self, number: f64) -> bool {
         number.is_finite()
             && match self {
+                Bounds::Any => true,
                 Bounds::NotNegative => number >= 0.0,
                 Bounds::Positive => number > 0.0,
                 Bounds::BelowOne => (0.0..1.0).contains(&number),
@@ -107,6 +112,7 @@ impl Bounds {
 
     pub(crate) fn describe(self) -> &'static str {
         match self {
+            Bounds::Any => "of either sign",
             Bounds::NotNegative => "at least 0",
             Bounds::Positive => "more than 0",
             Bounds::BelowOne => "at least 0 and less than 1",
@@ -134,6 +140,7 @@ impl Kind {
             }
             Kind::Path | Kind::NewPath => "a path".to_owned(),
             Kind::PathOrTable => "a path or a table".to_owned(),
+            Kind::CountsFromSteps => "a count of at least 1, or a list of [step, count]".to_owned(),
             Kind::Shares => "a table of shares".to_owned(),
             Kind::Ranges => "a list of steps".to_owned(),
         }
@@ -144,6 +151,9 @@ impl Kind {
         match self {
             Kind::Count(_) => {
                 Some("write a whole number, as in 64_000, or text with a suffix, as in \"64k\"")
+            }
+            Kind::CountsFromSteps => {
+                Some("write a count, or [[0, COUNT], [STEP, COUNT]] with steps that rise from 0")
             }
             Kind::Shares => Some("write a name and its share, as in { NAME = 1.0 }"),
             Kind::Texts => Some("write [\"…\"]"),

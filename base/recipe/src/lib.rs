@@ -8,7 +8,8 @@
 //! arithmetic.
 //!
 //! It does not open data, models or tokenizers: whether a template compiles or a tokenizer fits is for those who
-//! use them.
+//! use them. Other files of settings (evaluation tasks) are read by the same [`tree`] and speak of mistakes in the same
+//! words.
 //!
 //! Read first: `table.rs`, the one table of every key with its type, default and meaning (`docs/recipe.md` is
 //! made from it); then `recipe.rs`, the tree; then `build.rs`, which goes from one to the other, and `flat.rs`, which
@@ -32,6 +33,9 @@ mod keys;
 mod layers;
 mod plan;
 mod recipe;
+mod rl;
+#[cfg(test)]
+mod rl_tests;
 mod schedule;
 mod section;
 #[cfg(test)]
@@ -42,7 +46,7 @@ mod steps;
 mod table;
 #[cfg(test)]
 mod tests;
-mod tree;
+pub mod tree;
 mod write;
 
 pub use accept::{BESIDE_THE_RECIPE, Refused, accept};
@@ -54,8 +58,15 @@ pub use host::{Host, ThisMachine};
 pub use keys::{Bounds, Class, Key, Kind, Presence, Table};
 pub use plan::{Plan, SourcePlan, StagePlan, plan};
 pub use recipe::{
-    Checkpoints, Data, Device, Forward, Generator, Log, ModelSource, ModelStart, OnNonFinite, Optimizer,
-    OptimizerState, Order, Origin, Recipe, Run, Samples, Share, Sink, Source, Stage, Validation, Weights,
+    Checkpoints, Data, Device, Forward, Generator, Log, Memory, ModelSource, ModelStart, OnNonFinite,
+    Optimizer, OptimizerState, Order, Origin, Recipe, Recompute, Run, Samples, Share, Sink, Source, Stage,
+    Validation, Weights,
+};
+pub use rl::{
+    Advantage, AlarmAction, Alarms, Fields, ImportanceKind, KlKind, KlPlace, LossKind, Normalisation,
+    OldLogprobs, Program, PromptTemplate, Prompts, Reward, RewardKind, Rl, RlImportance, RlKl, RlLoss,
+    RlSampling, RlValidation,
 };
 pub use schedule::{Schedule, Shape};
+pub use section::nearest;
 pub use table::TABLES;

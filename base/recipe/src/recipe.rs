@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use crate::rl::Rl;
 use crate::schedule::Schedule;
 
 /// An enum whose values have one name each in a recipe.
@@ -43,14 +44,18 @@ pub struct Recipe {
     pub data: Data,
     /// What it may be trained on, ordered by name. What no mixture names need not exist.
     pub sources: Vec<Source>,
-    /// What is done, in order; at least one.
+    /// What is done, in order; at least one, but for a recipe with [`Recipe::rl`].
     pub stages: Vec<Stage>,
     /// How weights move.
     pub optimizer: Optimizer,
+    /// What the device keeps.
+    pub memory: Memory,
     /// What is measured on the way.
     pub validation: Vec<Validation>,
     /// What is written on the way for a person to judge.
     pub samples: Option<Samples>,
+    /// Reinforcement, in place of stages; a recipe has either.
+    pub rl: Option<Rl>,
     /// What is saved on the way, and how long it stays.
     pub checkpoints: Checkpoints,
     /// How the run tells of itself.
@@ -210,6 +215,14 @@ choice! {
     pub enum Generator {
         /// Sums in words: rows with `question` and `answer`.
         WordProblems = "word-problems",
+        /// The last digit of a sum.
+        ModularAddition = "modular-addition",
+        /// Sums of two digits each, written from behind.
+        ReversedAddition = "reversed-addition",
+        /// Digits from behind.
+        Reversal = "reversal",
+        /// Sums of fractions, in a box.
+        Fractions = "fractions",
     }
 }
 
@@ -265,6 +278,29 @@ pub struct Optimizer {
     pub weight_decay: f64,
     /// The norm to which gradients are cut; `None` leaves them.
     pub clip: Option<f64>,
+}
+
+/// `[memory]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Memory {
+    /// What the backward pass computes again instead of having it kept.
+    pub recompute: Recompute,
+}
+
+choice! {
+    /// What the backward pass computes again instead of having it kept.
+    pub enum Recompute {
+        /// The least with which the run fits its device.
+        Auto = "auto",
+        /// Nothing.
+        None = "none",
+        /// Norms and the product of SwiGLU.
+        NormSwiglu = "norm_swiglu",
+        /// Gate and up too.
+        Ffn = "ffn",
+        /// All of a block.
+        Block = "block",
+    }
 }
 
 /// `[[validation]]`

@@ -221,12 +221,7 @@ impl<'a> Section<'a> {
 
     pub(crate) fn count(&self, name: &str) -> Option<At<u64>> {
         self.read(name, |key, value| {
-            let count = match value {
-                Value::Integer(number) => u64::try_from(number).ok(),
-                Value::Text(text) => parse_count(&text),
-                _ => None,
-            };
-            count.filter(|count| matches!(key.kind, Kind::Count(least) if *count >= least))
+            whole(&value).filter(|count| matches!(key.kind, Kind::Count(least) if *count >= least))
         })
     }
 
@@ -302,6 +297,25 @@ impl<'a> Section<'a> {
             }
         }
         (shares.len() == written).then_some(At { value: shares, spot })
+    }
+
+    /// Counts, each from a step on: from step 0, steps rising.
+    pub(crate) fn counts_from_steps(&self, name: &str) -> Option<At<Vec<(u64, u64)>>> {
+        self.read(name, |_, value| match value {
+            Value::List(items) => {
+                let pairs = items.iter().map(|item| match &item.value {
+                    Value::List(pair) => match &pair[..] {
+                        [step, count] => Some((whole(&step.value)?, whole(&count.value).filter(|n| *n > 0)?)),
+                        _ => None,
+                    },
+                    _ => None,
+                });
+                let pairs = pairs.collect::<Option<Vec<_>>>()?;
+                let rises = pairs.windows(2).all(|two| two[0].0 < two[1].0);
+                (rises && pairs.first().is_some_and(|first| first.0 == 0)).then_some(pairs)
+            }
+            other => whole(&other).filter(|n| *n > 0).map(|count| vec![(0, count)]),
+        })
     }
 
     /// Ranges of steps, sorted, those that meet made one. Reports each element that is none.
@@ -396,6 +410,14 @@ impl<'a> Section<'a> {
     }
 }
 
+fn whole(value: &Value) -> Option<u64> {
+    match value {
+        Value::Integer(number) => u64::try_from(*number).ok(),
+        Value::Text(text) => parse_count(text),
+        _ => None,
+    }
+}
+
 fn number(value: &Value, bounds: Bounds) -> Option<f64> {
     let number = match value {
         Value::Integer(number) => *number as f64,
@@ -433,7 +455,8 @@ fn merged(mut ranges: Vec<RangeInclusive<u64>>) -> Vec<RangeInclusive<u64>> {
 }
 
 /// The name that was probably meant: at most a third of it mistyped, or one the beginning of the other.
-pub(crate) fn nearest<'n>(name: &str, known: &[&'n str]) -> Option<&'n str> {
+#[must_use]
+pub fn nearest<'n>(name: &str, known: &[&'n str]) -> Option<&'n str> {
     if name.len() > 64 {
         return None;
     }
@@ -454,9 +477,14 @@ pub(crate) fn nearest<'n>(name: &str, known: &[&'n str]) -> Option<&'n str> {
 
 /// Where a key of exactly this name would mean something.
 fn elsewhere(name: &str) -> Option<String> {
-    let mut found = TABLES.iter().filter(|table| table.key(name).is_some() && !table.path.is_empty());
-    match (found.next(), found.next()) {
-        (Some(only), None) => Some(format!("{}.{name}", only.path)),
+    let found = TABLES.iter().filter(|table| table.key(name).is_some() && !table.path.is_empty());
+    // Few recipes are of RL runs: a name that stands elsewhere once is taken for that.
+    let (rl, mut found): (Vec<_>, Vec<_>) = found.partition(|table| table.path.starts_with("rl"));
+    if found.is_empty() {
+        found = rl;
+    }
+    match found[..] {
+        [only] => Some(format!("{}.{name}", only.path)),
         _ => None,
     }
 }

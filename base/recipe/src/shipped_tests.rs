@@ -109,7 +109,7 @@ fn untagged(recipe: &str) -> Vec<&str> {
 fn every_value_of_the_octothinker_recipes_says_where_it_is_from() {
     let mut found = Vec::new();
     recipes_in(&shipped("octothinker"), &mut found);
-    assert_eq!(found.len(), 12);
+    assert_eq!(found.len(), 13);
     for path in found {
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(untagged(&text), [""; 0], "{}", path.display());

@@ -18,6 +18,9 @@ pub(crate) fn stages(
     sources: &[&str],
     model: Option<&ModelSource>,
 ) -> (Option<Vec<Stage>>, BTreeSet<String>) {
+    if root.has("rl") {
+        return (without_stages(root), BTreeSet::new());
+    }
     let tables = root.tables("stages");
     if !root.has("stages") || (tables.is_empty() && root.is_empty_list("stages")) {
         let error = RecipeError::Missing {
@@ -52,6 +55,20 @@ pub(crate) fn stages(
     }
     let stages = stages.into_iter().collect::<Option<Vec<_>>>().filter(|stages| !stages.is_empty());
     (stages, used)
+}
+
+/// An RL recipe has rollouts in place of stages.
+fn without_stages(root: &Section) -> Option<Vec<Stage>> {
+    let foreign = ["stages", "data", "validation", "samples"].into_iter().filter(|name| root.has(name));
+    let found: Vec<&str> = foreign.collect();
+    for name in &found {
+        let advice = match *name {
+            "validation" => "an RL recipe has [[rl.validation]]",
+            _ => "remove it, or [rl]",
+        };
+        root.reading.object(root.spot_of(name), name, "means nothing beside [rl]", advice);
+    }
+    found.is_empty().then(Vec::new)
 }
 
 fn stage(
@@ -167,7 +184,8 @@ fn mixture(table: &Section, sources: &[&str]) -> Option<Vec<Share>> {
     known.then(|| shares.value.into_iter().map(share).collect())
 }
 
-fn schedule(table: &Section, steps: Option<At<u64>>) -> Option<Schedule> {
+/// Reads a learning rate over so many steps.
+pub(crate) fn schedule(table: &Section, steps: Option<At<u64>>) -> Option<Schedule> {
     let shape = table.choice("shape", Shape::from_name);
     let lr = table.number("lr");
     let final_lr = table.number("final_lr");

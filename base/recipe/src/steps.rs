@@ -1,6 +1,6 @@
 //! Where a step of the run stands: in which stage, at which learning rate, after how many tokens.
 
-use crate::recipe::{Data, Device, Recipe, Source, Weights};
+use crate::recipe::{Data, Device, Recipe, Recompute, Source, Weights};
 
 impl Recipe {
     /// The source of this name.
@@ -9,9 +9,12 @@ impl Recipe {
         self.sources.iter().find(|source| source.name == name)
     }
 
-    /// Optimizer steps of all stages.
+    /// Optimizer steps of all stages; of an RL recipe, its rollout steps.
     #[must_use]
     pub fn total_steps(&self) -> u64 {
+        if let Some(rl) = &self.rl {
+            return rl.steps;
+        }
         self.stages.iter().fold(0, |sum, stage| sum.saturating_add(stage.schedule.steps))
     }
 
@@ -59,6 +62,9 @@ impl Recipe {
         if self.model.weights == Weights::Auto {
             self.model.weights = begun.model.weights;
         }
+        if self.memory.recompute == Recompute::Auto {
+            self.memory.recompute = begun.memory.recompute;
+        }
     }
 }
 
@@ -75,7 +81,7 @@ impl Data {
 #[cfg(test)]
 mod tests {
     use crate::fixtures::{FULL, load};
-    use crate::recipe::{Device, Recipe, Weights};
+    use crate::recipe::{Device, Recipe, Recompute, Weights};
 
     /// 184 steps of 8192 tokens, then 40 of 4096.
     fn recipe() -> Recipe {
@@ -120,8 +126,10 @@ mod tests {
     fn what_auto_came_to_is_kept_and_what_was_said_is_not() {
         let mut begun = recipe();
         (begun.run.device, begun.model.weights) = (Device::Cuda, Weights::Bf16);
+        begun.memory.recompute = Recompute::Ffn;
         let mut again = begun.clone();
         (again.run.device, again.model.weights) = (Device::Auto, Weights::Auto);
+        again.memory.recompute = Recompute::Auto;
         again.keep_resolved(&begun);
         assert_eq!(again, begun);
         again.run.device = Device::Cpu;

@@ -6,10 +6,17 @@
 use crate::keys::Class::{Accepted, Free, Never};
 use crate::keys::Presence::{Default, OneOf, Optional, Required};
 use crate::keys::{Bounds, Class, Key, Kind, Presence, Table};
-use crate::recipe::{Device, Forward, Generator, OnNonFinite, OptimizerState, Order, Weights};
+use crate::recipe::{Device, Forward, Generator, OnNonFinite, OptimizerState, Order, Recompute, Weights};
+use crate::rl::table as rl;
 use crate::schedule::Shape;
 
-const fn key(name: &'static str, kind: Kind, presence: Presence, class: Class, doc: &'static str) -> Key {
+pub(crate) const fn key(
+    name: &'static str,
+    kind: Kind,
+    presence: Presence,
+    class: Class,
+    doc: &'static str,
+) -> Key {
     Key { name, kind, presence, class, doc }
 }
 
@@ -52,13 +59,13 @@ static ROWS: &[Key] = &[
     ),
 ];
 
-static GENERATED: &[Key] = &[
+pub(crate) static GENERATED: &[Key] = &[
     key(
         "kind",
         Kind::Choice(Generator::NAMES),
         Required,
         Accepted,
-        "What is made: `word-problems` gives rows with `question` and `answer`.",
+        "What is made: `word-problems` gives rows with `question` and `answer`; the others, which are small tasks, also with `solution` (what to write) and `data_source`.",
     ),
     key("rows", Kind::Count(1), Required, Accepted, "How many rows."),
     key(
@@ -68,6 +75,26 @@ static GENERATED: &[Key] = &[
         Accepted,
         "Which rows: training and held-out rows need different seeds.",
     ),
+];
+
+/// A learning rate.
+pub(crate) static SCHEDULE: &[Key] = &[
+    key(
+        "shape",
+        Kind::Choice(Shape::NAMES),
+        Default("\"constant\""),
+        Accepted,
+        "The curve from `lr` to `final_lr`.",
+    ),
+    key("lr", Kind::Number(Bounds::NotNegative), Required, Accepted, "The peak."),
+    key(
+        "final_lr",
+        Kind::Number(Bounds::NotNegative),
+        Optional("0; not with `constant`"),
+        Accepted,
+        "The rate of the last step.",
+    ),
+    key("warmup_steps", Kind::Count(0), Default("0"), Accepted, "Steps of warm-up, within the stage."),
 ];
 
 const GENERATED_DOC: &str = "Rows that the program makes up, instead of `path`.";
@@ -341,30 +368,7 @@ pub static TABLES: &[Table] = &[
     Table {
         path: "stages[].schedule",
         doc: "The learning rate. Warm-up is linear: step s, from 0, uses `lr · (s + 1) / warmup_steps`. The first step after it has `lr`, the last step of the stage `final_lr`.",
-        keys: &[&[
-            key(
-                "shape",
-                Kind::Choice(Shape::NAMES),
-                Default("\"constant\""),
-                Accepted,
-                "The curve from `lr` to `final_lr`.",
-            ),
-            key("lr", Kind::Number(Bounds::NotNegative), Required, Accepted, "The peak."),
-            key(
-                "final_lr",
-                Kind::Number(Bounds::NotNegative),
-                Optional("0; not with `constant`"),
-                Accepted,
-                "The rate of the last step.",
-            ),
-            key(
-                "warmup_steps",
-                Kind::Count(0),
-                Default("0"),
-                Accepted,
-                "Steps of warm-up, within the stage.",
-            ),
-        ]],
+        keys: &[SCHEDULE],
     },
     Table {
         path: "optimizer",
@@ -399,6 +403,17 @@ pub static TABLES: &[Table] = &[
                 "The norm to which gradients are cut; 0 leaves them.",
             ),
         ]],
+    },
+    Table {
+        path: "memory",
+        doc: "What the device keeps. No result depends on it.",
+        keys: &[&[key(
+            "recompute",
+            Kind::Choice(Recompute::NAMES),
+            Default("\"auto\""),
+            Free,
+            "What the backward pass computes again instead of having it kept: `none`; `norm_swiglu`, the norms and the product of SwiGLU; `ffn`, gate and up as well; `block`, all of a block. Each takes less memory and more time than the one before it. `auto` is the first with which the run fits its device.",
+        )]],
     },
     Table {
         path: "validation[]",
@@ -450,6 +465,18 @@ pub static TABLES: &[Table] = &[
             ),
         ]],
     },
+    rl::RL,
+    rl::GENERATED_PROMPTS,
+    rl::FIELDS,
+    rl::SAMPLING,
+    rl::LOSS,
+    rl::KL,
+    rl::IMPORTANCE,
+    rl::SCHEDULE_RL,
+    rl::REWARDS,
+    rl::VALIDATION,
+    rl::GENERATED_VALIDATION,
+    rl::ALARMS,
     Table {
         path: "checkpoints",
         doc: "What is saved on the way. The last step always is.",

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use insta::assert_snapshot;
 
-use crate::fixtures::{FULL, World, load};
+use crate::fixtures::{FULL, RL_FULL, RL_SMALLEST, World, load};
 use crate::fuzz::SMALLEST;
 use crate::keys::Table;
 use crate::recipe::{Device, ModelStart, OnNonFinite, OptimizerState, Order, Origin, Weights};
@@ -100,6 +100,9 @@ fn the_smallest_recipe_has_the_defaults_of_the_table() {
     weight_decay = 0.1
     clip = 1.0
 
+    [memory]
+    recompute = "auto"
+
     [checkpoints]
     every_minutes = 30.0
     keep = 3
@@ -118,7 +121,7 @@ fn every_declared_key_reaches_the_resolved_recipe() {
     let resolved = [load(FULL).unwrap().to_toml(), load(&other).unwrap().to_toml(), from].concat();
     let file =
         load(&SMALLEST.replace("from = \"model\"", "config = \"c.json\"\ntokenizer = \"t.json\"")).unwrap();
-    let resolved = resolved + &file.to_toml();
+    let resolved = resolved + &file.to_toml() + &load(RL_FULL).unwrap().to_toml();
     for key in TABLES.iter().flat_map(Table::keys) {
         // `extends` and `tokens` are resolved away; inline tables stand under headers.
         let resolved_away = ["extends", "tokens"].contains(&key.name);
@@ -129,7 +132,7 @@ fn every_declared_key_reaches_the_resolved_recipe() {
 
 #[test]
 fn the_resolved_recipe_is_the_same_recipe_from_any_folder() {
-    for text in [FULL, SMALLEST] {
+    for text in [FULL, SMALLEST, RL_FULL, RL_SMALLEST] {
         let recipe = load(text).unwrap();
         let resolved = recipe.to_toml();
         let elsewhere =

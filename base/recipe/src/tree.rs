@@ -16,37 +16,49 @@ const PARSER_STACK: usize = 64 << 20;
 
 /// Bytes of one of the texts that make up a recipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Spot {
+pub struct Spot {
     /// Which text, in the order in which they were read.
     pub text: usize,
+    /// The first of them.
     pub start: usize,
+    /// Behind the last.
     pub end: usize,
 }
 
 /// A value and its place.
 #[derive(Debug, Clone)]
-pub(crate) struct Node {
+pub struct Node {
+    /// Where it stands.
     pub spot: Spot,
+    /// What it is.
     pub value: Value,
 }
 
+/// A value of TOML.
 #[derive(Debug, Clone)]
-pub(crate) enum Value {
+pub enum Value {
+    /// A string.
     Text(String),
+    /// A whole number.
     Integer(i64),
+    /// A number with a point or an exponent.
     Float(f64),
+    /// True or false.
     Flag(bool),
+    /// A date or time, which no file of ours has a use for.
     Date,
+    /// An array.
     List(Vec<Node>),
+    /// A table, inline or not.
     Table(Entries),
 }
 
 /// A table's keys, each with its own place.
-pub(crate) type Entries = BTreeMap<String, (Spot, Node)>;
+pub type Entries = BTreeMap<String, (Spot, Node)>;
 
 impl Value {
     /// What it is, to be read after "not".
-    pub(crate) fn describe(&self) -> String {
+    pub fn describe(&self) -> String {
         match self {
             Value::Text(text) if text.is_empty() => "an empty text".to_owned(),
             Value::Text(text) if text.chars().count() <= 30 => format!("the text {text:?}"),
@@ -63,10 +75,13 @@ impl Value {
 }
 
 /// A mistake and the bytes it stands in, within the text being read.
-pub(crate) type Found = (Spot, RecipeError);
+pub type Found = (Spot, RecipeError);
 
-/// Reads TOML. Every mistake of syntax is returned, not only the first.
-pub(crate) fn parse(source: &str, text: usize) -> Result<Entries, Vec<Found>> {
+/// Reads TOML, which becomes text number `text`. Hostile nesting is an error, never an overflow of the stack.
+///
+/// # Errors
+/// Every mistake of syntax, not only the first.
+pub fn parse(source: &str, text: usize) -> Result<Entries, Vec<Found>> {
     let read = std::thread::scope(|scope| {
         let worker = std::thread::Builder::new()
             .stack_size(PARSER_STACK)

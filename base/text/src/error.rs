@@ -83,6 +83,12 @@ pub enum TextError {
         /// Why not.
         reason: &'static str,
     },
+    /// A chat template that is none, or that refuses a conversation or fails on it.
+    #[error("the model's chat template: {reason}")]
+    ChatTemplate {
+        /// What the template engine says.
+        reason: String,
+    },
     /// A stop string is empty, so that it would stop everything at once.
     #[error("stop string {index} is empty: it would stop before the first token; remove it")]
     EmptyStop {

@@ -1,12 +1,14 @@
 //! Text to tokens and back.
 //!
 //! This crate answers: which token ids is this text, which text are these ids (whole, or token by token as
-//! a model writes them), has a stop string been written, and how is a tokenizer trained. It does not read
+//! a model writes them), has a stop string been written, which text is a conversation, and how is a tokenizer trained. It does not read
 //! data sets, know models or write files.
 //!
 //! Read `tokenizer.rs` first; `pattern.rs` says why the split into words is our own.
 
 mod bytes;
+mod chat;
+mod continuation;
 mod error;
 mod pattern;
 mod pretokenize;
@@ -17,6 +19,8 @@ mod stream;
 mod tokenizer;
 mod train;
 
+pub use chat::{ChatTemplate, Message};
+pub use continuation::Continuation;
 pub use error::TextError;
 pub use stop::{StopEvent, StopStrings};
 pub use stream::TokenStreamDecoder;

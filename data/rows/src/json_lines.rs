@@ -48,7 +48,11 @@ impl JsonLines {
 /// The object of one line, which starts at this offset of its file.
 fn parse_line(bytes: &[u8], start: u64, origin: &Origin) -> Result<Map<String, Value>, RowsError> {
     let text = utf8(bytes, start, origin)?;
-    let found = match room::parse(text) {
+    let parsed = room::parse(text).or_else(|error| match without_nan(text) {
+        Some(mended) => room::parse(&mended).map_err(|_| error),
+        None => Err(error),
+    });
+    let found = match parsed {
         Ok(Value::Object(fields)) => return Ok(fields),
         Ok(Value::Array(_)) => "an array",
         Ok(Value::String(_)) => "a string",
@@ -67,6 +71,34 @@ fn parse_line(bytes: &[u8], start: u64, origin: &Origin) -> Result<Map<String, V
         }
     };
     Err(RowsError::NotAnObject { origin: origin.clone(), found })
+}
+
+/// What Python writes and JSON does not know: NaN and infinities are null, as in parquet files. `None` where there are none.
+fn without_nan(text: &str) -> Option<String> {
+    let mut mended = String::new();
+    let (mut inside, mut escaped) = (false, false);
+    let (mut kept, mut at) = (0, 0);
+    while at < text.len() {
+        let rest = &text.as_bytes()[at..];
+        let word = ["NaN", "Infinity", "-Infinity"].iter().find(|word| rest.starts_with(word.as_bytes()));
+        match (inside, word) {
+            (false, Some(word)) => {
+                mended += &text[kept..at];
+                mended += "null";
+                at += word.len();
+                kept = at;
+                continue;
+            }
+            (true, _) if escaped => escaped = false,
+            (true, _) if rest[0] == b'\\' => escaped = true,
+            (true, _) if rest[0] == b'"' => inside = false,
+            (false, None) if rest[0] == b'"' => inside = true,
+            _ => {}
+        }
+        at += 1;
+    }
+    mended += &text[kept..];
+    (kept > 0).then_some(mended)
 }
 
 fn utf8<'a>(bytes: &'a [u8], start: u64, origin: &Origin) -> Result<&'a str, RowsError> {

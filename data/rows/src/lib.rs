@@ -24,7 +24,7 @@ mod template;
 pub use documents::{Document, Documents, RowCounts};
 pub use error::RowsError;
 pub use files::DataFile;
-pub use generated::{Split, WordProblems};
+pub use generated::{Split, Task, TaskRows, WordProblems};
 pub use input::Progress;
 pub use row::{Origin, Row};
 pub use rows::Rows;

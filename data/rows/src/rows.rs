@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 /// The rows of a file, folder or pattern, in the order of the sorted paths and of the lines.
 ///
-/// - `.jsonl`, `.json`: one JSON object a line; blank lines are passed over. At most 256 MiB a line and 128
-///   levels deep.
+/// - `.jsonl`, `.json`: one JSON object a line; blank lines are passed over; NaN and infinities, which Python writes, are
+///   null. At most 256 MiB a line and 128 levels deep.
 /// - `.txt`: the whole file is one row `{"text": …}`, as one document a file is how text corpora come; line
 ///   ends become `\n`. At most 256 MiB a file.
 /// - `.gz` and `.zst` of these (`.jsonl.gz`, say), with as many members or frames as there are, read as a stream;
@@ -241,6 +241,16 @@ mod tests {
         let deep = format!("{{\"a\": {}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
         assert!(error_of("x.jsonl", deep.as_bytes()).contains("recursion limit"));
         assert!(error_of("x.txt", b"ab\xC3").contains("byte 2"));
+    }
+
+    #[test]
+    fn what_python_writes_for_missing_numbers_is_null() {
+        let line = br#"{"a": [NaN, "NaN \"NaN", -Infinity], "b": Infinity, "NaN": 1}"#;
+        let folder = folder(&[("x.jsonl", line)]);
+        let row = read(&folder.path().join("x.jsonl")).remove(0).unwrap();
+        let expected = json!({"a": [null, "NaN \"NaN", null], "b": null, "NaN": 1});
+        assert_eq!(Value::Object(row.fields), expected);
+        assert!(error_of("x.jsonl", b"{\"a\": NaNa}").contains("broken JSON at column 7"));
     }
 
     #[test]

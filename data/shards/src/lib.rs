@@ -32,6 +32,7 @@ pub use nanoset::card::{CardFile, CardRows, InputFile, ShardCard};
 pub use nanoset::set::ShardSet;
 pub use nanoset::verify::{Verified, verify};
 pub use nanoset::write::{ShardJob, ShardProgress, TOKENS_PER_FILE};
+pub use permutation::Permutation;
 pub use prefetch::Prefetcher;
 pub use source::{TokenizeProgress, TokenizedSource};
 pub use token_source::{DocumentOrigin, TokenSource};

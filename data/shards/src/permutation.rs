@@ -9,7 +9,7 @@ const ROUNDS: usize = 6;
 
 /// A permutation of `0..len`.
 #[derive(Clone, Debug)]
-pub(crate) struct Permutation {
+pub struct Permutation {
     len: u64,
     half_bits: u32,
     keys: [u64; ROUNDS],

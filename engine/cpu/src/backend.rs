@@ -1,9 +1,10 @@
 //! The CPU as a backend: ops run at once, a program is a list of ops.
 
+use crate::available_memory;
 use crate::memory::Memory;
 use crate::ops;
 use octo_ops::{
-    Backend, BackendError, BufferId, DeviceInfo, Op, Operand, Precision, Program, SLOTS, Slot, View,
+    Access, Backend, BackendError, BufferId, DeviceInfo, Op, Operand, Precision, Program, SLOTS, Slot, View,
 };
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -47,7 +48,15 @@ impl Backend for CpuBackend {
         let plural = if threads == 1 { "" } else { "s" };
         let isa = crate::simd::Isa::current();
         let description = format!("cpu: {threads} thread{plural}, {isa:?}");
-        DeviceInfo { kind: "cpu", description, precision: Precision::CPU }
+        DeviceInfo {
+            kind: "cpu",
+            description,
+            precision: Precision::CPU,
+            asynchronous: false,
+            libraries: Vec::new(),
+            workspace: 0,
+            available: available_memory(),
+        }
     }
 
     fn supports(&self, op: &Op) -> bool {
@@ -124,8 +133,8 @@ impl Backend for CpuBackend {
 }
 
 /// On the CPU activations are f32; only parameters may be bf16, and data that are made for others. Products and
-/// attention walk rows that have gaps between them, and so do the gradients of bias and SwiGLU; others are written for
-/// unbroken memory.
+/// attention walk rows that have gaps between them, and so do the gradients of bias; SwiGLU and its gradient read such
+/// rows; others are written for unbroken memory.
 fn check_operands(op: &Op) -> Result<(), BackendError> {
     let unsupported = |what| Err(BackendError::Unsupported { op: op.name(), device: "cpu", what });
     if let Some(o) = op.bf16_activation().filter(|_| !matches!(op, Op::RandomFill(_))) {
@@ -140,6 +149,8 @@ fn check_operands(op: &Op) -> Result<(), BackendError> {
             | Op::LossSum(_)
             | Op::GradNorm(_)
             | Op::AdamW(_)
+            | Op::CopyPages(_)
+            | Op::FeedTokens(_)
             | Op::RandomFill(_)
     );
     // Of an op of the head only the rows that enter the product, and the gradient of the weight, may have gaps.
@@ -151,9 +162,12 @@ fn check_operands(op: &Op) -> Result<(), BackendError> {
             | Op::HeadPolicy(_)
             | Op::HeadPolicyBackward(_)
     );
+    // SwiGLU and its gradient walk the rows that they read.
+    let swiglu = matches!(op, Op::Swiglu(_) | Op::SwigluBackward(_));
     let gaps = |o: &&Operand| {
-        let read_flat = flat || head && !matches!(o.name, "hidden" | "dweight");
-        read_flat && !o.view.is_contiguous()
+        let is_flat =
+            flat || head && !matches!(o.name, "hidden" | "dweight") || swiglu && o.access != Access::Read;
+        is_flat && !o.view.is_contiguous()
     };
     match op.operands().iter().find(gaps) {
         None => Ok(()),
@@ -164,7 +178,7 @@ fn check_operands(op: &Op) -> Result<(), BackendError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use octo_ops::{BufferId, DType, RmsNorm, View};
+    use octo_ops::{BufferId, DType, RmsNorm, Swiglu, View};
 
     #[test]
     fn rows_with_gaps_are_refused_where_they_would_be_misread() {
@@ -182,5 +196,9 @@ mod tests {
         let gapped = RmsNorm { x: view(0, &[3, 8]).with_row_stride(12), ..op };
         let error = check_operands(&gapped.into()).unwrap_err();
         assert!(error.to_string().contains("`x` has gaps"), "{error}");
+        let swiglu = Swiglu { gate_up: view(0, &[3, 32]).with_row_stride(40), product: view(1, &[3, 16]) };
+        assert!(check_operands(&swiglu.into()).is_ok(), "it walks the rows that it reads");
+        let gapped = Swiglu { product: swiglu.product.with_row_stride(20), ..swiglu };
+        assert!(check_operands(&gapped.into()).unwrap_err().to_string().contains("`product` has gaps"));
     }
 }

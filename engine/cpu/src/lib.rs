@@ -10,6 +10,7 @@
 
 mod attention;
 mod backend;
+mod host;
 mod math;
 pub mod matmul;
 mod matrix;
@@ -20,4 +21,5 @@ mod scratch;
 pub mod simd;
 
 pub use backend::CpuBackend;
+pub use host::available_memory;
 pub use matrix::{Matrix, MatrixMut};

@@ -4,16 +4,24 @@
 //! chunks together with the decoding of others, and a request's tokens and log-probabilities depend on
 //! nothing but itself. What this crate does not hold: tokenizers, stop strings, chat templates.
 //!
-//! Read `generate.rs` first, then `session.rs` (one pass over the cache) and `pages.rs`.
+//! Read `rollout.rs` first, then `scheduler.rs` (which rows a pass has), `session.rs` (one pass over the cache)
+//! and `pages.rs`.
 
+mod batch;
 mod generate;
 mod pages;
+mod request;
+mod rollout;
+mod scheduler;
 mod score;
 mod session;
 
-pub use generate::{Completion, FinishReason, Request, Sampling, generate};
+pub use generate::generate;
+pub use request::{Completion, FinishReason, Request, Sampling};
+pub use rollout::{Event, Rollout, Work};
+pub use scheduler::{Load, RequestId};
 pub use score::score;
-pub use session::{Limits, Session};
+pub use session::{Limits, Session, Token};
 
 use octo_queue::QueueError;
 

@@ -1,7 +1,7 @@
 //! Log-probabilities of given tokens.
 
-use crate::session::{Chunk, Session};
-use crate::{InferError, check_tokens};
+use crate::batch::{Chunk, Ids};
+use crate::{InferError, Session, check_tokens};
 use octo_model::Net;
 use octo_queue::Queue;
 
@@ -16,6 +16,8 @@ pub fn score(
     sequences: &[Vec<u32>],
     mut on_sequence: impl FnMut(usize, Vec<f32>),
 ) -> Result<(), InferError> {
+    // A sequence has the cache to itself.
+    let pages: Vec<u32> = (0..session.limits().pages_per_request()).collect();
     let (context, rows) = (session.limits().context as usize, session.limits().rows as usize);
     for (request, tokens) in sequences.iter().enumerate() {
         check_tokens(request, tokens, session.vocab())?;
@@ -25,12 +27,11 @@ pub fn score(
         let mut logprobs = Vec::with_capacity(tokens.len());
         // The last token is only a label.
         let inputs = tokens.len().saturating_sub(1);
-        let pages = session.pool().take(inputs).unwrap_or_default();
         for start in (0..inputs).step_by(rows.max(1)) {
             let end = (start + rows).min(inputs);
-            let chunk = Chunk { pages: &pages, tokens: &tokens[start..end], start };
+            let chunk = Chunk { pages: &pages, start, ids: Ids::Known(&tokens[start..end]) };
             let labels: Vec<i32> = tokens[start + 1..=end].iter().map(|&t| t as i32).collect();
-            logprobs.extend(session.logprobs(queue, net, &[chunk], &labels)?);
+            logprobs.extend(session.logprobs(queue, net, chunk, &labels)?);
         }
         on_sequence(request, logprobs);
     }

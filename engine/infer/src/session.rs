@@ -1,9 +1,13 @@
 //! One pass of the model over rows of several requests, reading and writing the paged cache.
 
-use crate::pages;
-use octo_model::{BlockViews, Net, Paged, Rows};
-use octo_ops::{DType, Embed, HeadLogprob, HeadSample, PAGE_TOKENS, SamplingRow, Slot, View};
+use crate::batch::{Batch, Chunk};
+use octo_model::{BlockViews, Net};
+use octo_ops::{
+    BufferId, CopyPages, DType, Embed, FeedTokens, HeadLogprob, HeadSample, PAGE_TOKENS, Program,
+    SamplingRow, Slot, View,
+};
 use octo_queue::{Queue, QueueError};
+use std::collections::BTreeMap;
 
 /// How much fits into a pass and into the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,11 +23,12 @@ pub struct Limits {
 }
 
 impl Limits {
-    fn pages(&self) -> u32 {
+    /// Pages of the cache: one request of the whole context always fits.
+    pub(crate) fn pages(&self) -> u32 {
         self.cache_tokens.max(self.context).div_ceil(PAGE_TOKENS)
     }
 
-    fn pages_per_request(&self) -> u32 {
+    pub(crate) fn pages_per_request(&self) -> u32 {
         self.context.div_ceil(PAGE_TOKENS)
     }
 }
@@ -32,46 +37,64 @@ impl Limits {
 pub struct Session {
     limits: Limits,
     vocab: usize,
+    /// \[layer\]\[page\]\[K|V\]\[kv_head\]\[64\]\[head_dim\]. The last page takes the rows that fill a
+    /// program up.
     cache: View,
-    rows: Rows,
-    paged: Paged,
+    batch: Batch,
     block: BlockViews,
-    gather: View,
     last: View,
     last_rstd: View,
     labels: View,
     logprob: View,
-    sampling: View,
     drawn: Drawn,
+    copies: [View; 2],
+    pipelined: bool,
+    /// Decoding passes of so many rows with these weights.
+    programs: BTreeMap<(BufferId, u32), Program>,
+    readbacks: usize,
 }
 
+/// What is drawn, in one buffer \[3, places\].
 struct Drawn {
+    words: View,
     tokens: View,
     raw: View,
     sampled: View,
 }
 
-/// Rows of one request in a pass.
-pub(crate) struct Chunk<'a> {
-    /// The request's pages.
-    pub pages: &'a [u32],
-    /// Its tokens from `start` on.
-    pub tokens: &'a [u32],
-    /// Position of the first of them; everything before is in the cache.
-    pub start: usize,
-}
-
 /// A drawn token.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Draw {
-    pub token: u32,
+pub struct Token {
+    /// Its id.
+    pub id: u32,
     /// Log-probability under the model.
     pub logprob: f32,
+    /// Log-probability under the distribution that it was drawn from: after temperature and cuts. 0 where the likeliest
+    /// is taken.
+    pub sampled_logprob: f32,
 }
 
-const TOKENS: Slot = Slot(2);
-const RAW: Slot = Slot(3);
+/// A pass whose draws are on their way home.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pending {
+    slot: Slot,
+    draws: usize,
+}
+
+/// Two, so that one pass can be asked for before the draws of the last are read.
+const DRAWN: [Slot; 2] = [Slot(2), Slot(3)];
 const LOGPROB: Slot = Slot(4);
+
+/// The smallest number of rows, of those that programs are made for, that so many rows fit into.
+pub(crate) fn rung(rows: u32) -> u32 {
+    match rows {
+        0..=8 => rows.max(1).next_power_of_two(),
+        9..=32 => rows.next_multiple_of(8),
+        33..=64 => rows.next_multiple_of(16),
+        65..=128 => rows.next_multiple_of(32),
+        _ => rows.next_multiple_of(64),
+    }
+}
 
 impl Session {
     /// Allocates the buffers of inference on a model.
@@ -79,25 +102,14 @@ impl Session {
         let c = &net.config;
         let (hidden, ffn, head_dim) = (c.hidden_size, c.intermediate_size, c.head_dim);
         let (heads, kv_heads) = (c.num_attention_heads, c.num_key_value_heads);
-        let n = limits.rows;
-        let (f, activations) = (DType::F32, queue.describe().precision.activations);
+        let info = queue.describe();
+        let places = rung(limits.requests);
+        let n = limits.rows.max(places);
+        let (f, u, activations) = (DType::F32, DType::U32, info.precision.activations);
         let page = 2 * kv_heads * PAGE_TOKENS * head_dim;
-        let cache = queue.tensor("kv cache", activations, &[c.num_hidden_layers, limits.pages(), page])?;
-        let u = DType::U32;
-        let rows = Rows {
-            ids: queue.tensor("infer ids", u, &[n])?,
-            positions: queue.tensor("infer positions", u, &[n])?,
-            cu_seqlens: queue.tensor("infer cu_seqlens", u, &[limits.requests + 1])?,
-            paged: None,
-        };
-        let paged = Paged {
-            slots: queue.tensor("infer slots", u, &[n])?,
-            page_table: queue.tensor(
-                "infer page table",
-                u,
-                &[limits.requests, limits.pages_per_request()],
-            )?,
-        };
+        let cache =
+            queue.tensor("kv cache", activations, &[c.num_hidden_layers, limits.pages() + 1, page])?;
+        let batch = Batch::allocate(queue, n, places, limits.pages_per_request())?;
         let rstd1 = queue.tensor("infer rstd1", f, &[n])?;
         let rstd2 = queue.tensor("infer rstd2", f, &[n])?;
         let lse = queue.tensor("infer lse", f, &[n, heads])?;
@@ -121,25 +133,27 @@ impl Session {
             product: tensor("product", &[n, ffn])?,
             stream_out: stream,
         };
-        let requests = limits.requests;
+        let words = queue.tensor("infer drawn", u, &[3, places])?;
+        let drawn =
+            |index: u64, dtype| View::new(words.buffer, index * 4 * u64::from(places), dtype, &[places]);
         Ok(Session {
             limits,
             vocab: c.vocab_size as usize,
             cache,
-            rows,
-            paged,
+            batch,
             block,
-            gather: queue.tensor("infer gather", u, &[requests])?,
-            last: queue.tensor("infer last", activations, &[requests, hidden])?,
+            last: queue.tensor("infer last", activations, &[places, hidden])?,
             last_rstd: queue.tensor("infer last rstd", f, &[n])?,
             labels: queue.tensor("infer labels", DType::I32, &[n])?,
             logprob: queue.tensor("infer logprob", f, &[n])?,
-            sampling: queue.tensor("infer sampling", u, &[requests, SamplingRow::WORDS])?,
-            drawn: Drawn {
-                tokens: queue.tensor("infer tokens", u, &[requests])?,
-                raw: queue.tensor("infer logprob raw", f, &[requests])?,
-                sampled: queue.tensor("infer logprob sampled", f, &[requests])?,
-            },
+            drawn: Drawn { words, tokens: drawn(0, u), raw: drawn(1, f), sampled: drawn(2, f) },
+            copies: [
+                queue.tensor("infer copied pages", u, &[places])?,
+                queue.tensor("infer copies of pages", u, &[places])?,
+            ],
+            pipelined: info.asynchronous,
+            programs: BTreeMap::new(),
+            readbacks: 0,
         })
     }
 
@@ -152,62 +166,90 @@ impl Session {
         self.vocab
     }
 
-    pub(crate) fn pool(&self) -> pages::PagePool {
-        pages::PagePool::new(self.limits.pages())
+    /// Whether passes of decoding are replayed programs, and the next pass is asked for before the draws of the last
+    /// are read. A device that works beside the host does so unless told otherwise here; it changes no bit.
+    pub fn set_pipelined(&mut self, pipelined: bool) {
+        self.pipelined = pipelined;
     }
 
-    /// Draws the token after the last row of the chunks that say how (`None`: a prompt not yet at its end).
-    pub(crate) fn sample(
+    pub(crate) fn pipelined(&self) -> bool {
+        self.pipelined
+    }
+
+    /// Starts a pass over the chunks and the draws after some of its rows, (row, policy) each, ascending by row.
+    ///
+    /// Where every row is drawn after, it is a pass of decoding: when pipelined a program is replayed for it, filled
+    /// up with rows that nobody reads.
+    pub(crate) fn begin(
         &mut self,
         queue: &mut Queue,
         net: &Net,
         chunks: &[Chunk<'_>],
-        how: &[Option<SamplingRow>],
-    ) -> Result<Vec<Draw>, QueueError> {
-        let stream = self.pass(queue, net, chunks)?;
-        let (mut ends, mut policies, mut end) = (Vec::new(), Vec::new(), 0);
-        for (chunk, how) in chunks.iter().zip(how) {
-            end += chunk.tokens.len() as u32;
-            if let Some(policy) = how {
-                ends.push(end - 1);
-                policies.push(*policy);
+        draws: &[(u32, SamplingRow)],
+    ) -> Result<Pending, QueueError> {
+        let rows: usize = chunks.iter().map(Chunk::rows).sum();
+        let decodes = draws.len() == rows && draws.iter().enumerate().all(|(i, (row, _))| *row as usize == i);
+        self.batch.clear();
+        self.batch.chunks(chunks);
+        self.batch.draws(draws);
+        if decodes && self.pipelined {
+            let size = rung(rows as u32);
+            self.batch.fill_up(size, self.limits.pages());
+            self.batch.upload(queue)?;
+            self.replay_decode(queue, net, size)?;
+        } else {
+            self.batch.upload(queue)?;
+            let feeds = chunks.iter().any(Chunk::is_fed);
+            let phase = if decodes { "decode" } else { "prefill" };
+            let (count, documents) = (rows as u32, chunks.len() as u32);
+            let stream = queue.range(phase, |queue| self.pass(queue, net, count, documents, feeds))?;
+            if decodes {
+                self.draw(queue, net, stream, rows as u32)?;
+            } else if !draws.is_empty() {
+                let n = draws.len() as u32;
+                let last = self.last.slice_rows(0, n);
+                // Picking rows is a lookup with the stream as the table.
+                queue.run(Embed { ids: self.batch.gather.slice_rows(0, n), weight: stream, out: last })?;
+                self.draw(queue, net, last, n)?;
             }
         }
-        let n = ends.len() as u32;
-        if n == 0 {
+        self.readbacks += 1;
+        let slot = DRAWN[self.readbacks % DRAWN.len()];
+        if !draws.is_empty() {
+            queue.begin_readback(slot, self.drawn.words)?;
+        }
+        Ok(Pending { slot, draws: draws.len() })
+    }
+
+    /// What a pass has drawn, in the order of its draws.
+    pub(crate) fn finish(&self, queue: &mut Queue, pending: Pending) -> Result<Vec<Token>, QueueError> {
+        if pending.draws == 0 {
             return Ok(Vec::new());
         }
-        let [gather, last, normed, rstd, sampling, tokens, raw, sampled] = [
-            self.gather,
-            self.last,
-            self.block.norm1,
-            self.last_rstd,
-            self.sampling,
-            self.drawn.tokens,
-            self.drawn.raw,
-            self.drawn.sampled,
-        ]
-        .map(|view| view.slice_rows(0, n));
-        queue.upload(gather, bytemuck::cast_slice(&ends))?;
-        queue.upload(sampling, bytemuck::cast_slice(&policies))?;
-        // Picking rows is a lookup with the stream as the table.
-        queue.run(Embed { ids: gather, weight: stream, out: last })?;
-        net.final_norm(queue, last, normed, rstd)?;
-        queue.run(HeadSample {
-            hidden: normed,
-            weight: net.head(),
-            sampling,
-            tokens,
-            logprob_raw: raw,
-            logprob_sampled: sampled,
-            support: None,
-        })?;
-        queue.begin_readback(TOKENS, tokens)?;
-        queue.begin_readback(RAW, raw)?;
-        let (mut drawn, mut logprobs) = (vec![0u32; ends.len()], vec![0.0f32; ends.len()]);
-        queue.finish_readback(TOKENS, bytemuck::cast_slice_mut(&mut drawn))?;
-        queue.finish_readback(RAW, bytemuck::cast_slice_mut(&mut logprobs))?;
-        Ok(drawn.into_iter().zip(logprobs).map(|(token, logprob)| Draw { token, logprob }).collect())
+        let mut words = vec![0u32; self.drawn.words.elements()];
+        queue.finish_readback(pending.slot, bytemuck::cast_slice_mut(&mut words))?;
+        let (ids, logprobs) = words.split_at(self.drawn.tokens.rows());
+        let (raw, sampled) = logprobs.split_at(ids.len());
+        let tokens = ids.iter().zip(raw).zip(sampled).take(pending.draws);
+        Ok(tokens
+            .map(|((&id, &raw), &sampled)| Token {
+                id,
+                logprob: f32::from_bits(raw),
+                sampled_logprob: f32::from_bits(sampled),
+            })
+            .collect())
+    }
+
+    /// Copies pages in all layers, \[from, to\] each, with the result that they have one after the other.
+    pub(crate) fn copy_pages(&self, queue: &mut Queue, copies: &[[u32; 2]]) -> Result<(), QueueError> {
+        for run in independent(copies, self.copies[0].rows()) {
+            let [from, to] = self.copies.map(|view| view.slice_rows(0, run.len() as u32));
+            let list = |i: usize| run.iter().map(|copy| copy[i]).collect::<Vec<u32>>();
+            queue.upload(from, bytemuck::cast_slice(&list(0)))?;
+            queue.upload(to, bytemuck::cast_slice(&list(1)))?;
+            queue.run(CopyPages { from, to, pages: self.cache })?;
+        }
+        Ok(())
     }
 
     /// The log-probability of each row's label (−1: none, gives 0).
@@ -215,11 +257,14 @@ impl Session {
         &mut self,
         queue: &mut Queue,
         net: &Net,
-        chunks: &[Chunk<'_>],
+        chunk: Chunk<'_>,
         labels: &[i32],
     ) -> Result<Vec<f32>, QueueError> {
-        let stream = self.pass(queue, net, chunks)?;
+        self.batch.clear();
+        self.batch.chunks(&[chunk]);
+        self.batch.upload(queue)?;
         let n = labels.len() as u32;
+        let stream = queue.range("score", |queue| self.pass(queue, net, n, 1, false))?;
         let [normed, rstd, to, logprob] =
             [self.block.norm1, self.last_rstd, self.labels, self.logprob].map(|view| view.slice_rows(0, n));
         queue.upload(to, bytemuck::cast_slice(labels))?;
@@ -231,10 +276,53 @@ impl Session {
         Ok(logprobs)
     }
 
-    /// Runs all blocks over the chunks' rows; returns the stream after the last.
-    fn pass(&mut self, queue: &mut Queue, net: &Net, chunks: &[Chunk<'_>]) -> Result<View, QueueError> {
-        let (rows, count) = self.upload(queue, chunks)?;
-        let part = |view: View| view.slice_rows(0, count);
+    /// A pass of decoding as a program, made when its size is first needed.
+    fn replay_decode(&mut self, queue: &mut Queue, net: &Net, size: u32) -> Result<(), QueueError> {
+        let key = (net.weights.buffer, size);
+        let program = match self.programs.get(&key) {
+            Some(&program) => program,
+            None => queue.capture(|queue| {
+                let stream = self.pass(queue, net, size, size, true)?;
+                self.draw(queue, net, stream, size)
+            })?,
+        };
+        self.programs.insert(key, program);
+        queue.range("decode", |queue| queue.replay(program))
+    }
+
+    /// Draws after each of so many rows.
+    fn draw(&self, queue: &mut Queue, net: &Net, stream: View, n: u32) -> Result<(), QueueError> {
+        let part = |view: View| view.slice_rows(0, n);
+        let normed = part(self.block.norm1);
+        queue.range("sample", |queue| {
+            net.final_norm(queue, stream, normed, part(self.last_rstd))?;
+            queue.run(HeadSample {
+                hidden: normed,
+                weight: net.head(),
+                sampling: part(self.batch.sampling),
+                tokens: part(self.drawn.tokens),
+                logprob_raw: part(self.drawn.raw),
+                logprob_sampled: part(self.drawn.sampled),
+                support: None,
+            })
+        })
+    }
+
+    /// Runs all blocks over the batch's rows; returns the stream after the last. With `feeds`, rows that say so take
+    /// their ids from the draws of the pass before.
+    fn pass(
+        &self,
+        queue: &mut Queue,
+        net: &Net,
+        count: u32,
+        documents: u32,
+        feeds: bool,
+    ) -> Result<View, QueueError> {
+        let rows = self.batch.rows(count, documents);
+        if feeds {
+            let source = self.batch.source.slice_rows(0, count);
+            queue.run(FeedTokens { tokens: self.drawn.tokens, source, ids: rows.ids })?;
+        }
         let mut block = self.block;
         for view in [
             &mut block.stream_in,
@@ -249,54 +337,21 @@ impl Session {
             &mut block.product,
             &mut block.stream_out,
         ] {
-            *view = part(*view);
+            *view = view.slice_rows(0, count);
         }
         net.embed(queue, rows.ids, block.stream_in)?;
         for (index, layer) in net.params.layers().iter().enumerate() {
             (block.k, block.v) = self.layer_pages(net, index);
-            net.block(queue, layer, &rows, &block)?;
+            queue.layer(index, |queue| net.block(queue, layer, &rows, &block))?;
         }
         Ok(block.stream_out)
     }
 
-    fn upload(&self, queue: &mut Queue, chunks: &[Chunk<'_>]) -> Result<(Rows, u32), QueueError> {
-        let width = self.limits.pages_per_request() as usize;
-        let (mut ids, mut positions, mut slots) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut cu_seqlens, mut page_table) = (vec![0u32], Vec::new());
-        for chunk in chunks {
-            let range = chunk.start..chunk.start + chunk.tokens.len();
-            ids.extend_from_slice(chunk.tokens);
-            positions.extend(range.clone().map(|p| p as u32));
-            slots.extend(range.map(|p| pages::slot(chunk.pages, p)));
-            cu_seqlens.push(ids.len() as u32);
-            page_table.extend_from_slice(chunk.pages);
-            page_table.resize(cu_seqlens.len().saturating_sub(1) * width, 0);
-        }
-        let (n, documents) = (ids.len() as u32, chunks.len() as u32);
-        let rows = Rows {
-            ids: self.rows.ids.slice_rows(0, n),
-            positions: self.rows.positions.slice_rows(0, n),
-            cu_seqlens: self.rows.cu_seqlens.slice_rows(0, documents + 1),
-            paged: Some(Paged {
-                slots: self.paged.slots.slice_rows(0, n),
-                page_table: self.paged.page_table.slice_rows(0, documents),
-            }),
-        };
-        queue.upload(rows.ids, bytemuck::cast_slice(&ids))?;
-        queue.upload(rows.positions, bytemuck::cast_slice(&positions))?;
-        queue.upload(rows.cu_seqlens, bytemuck::cast_slice(&cu_seqlens))?;
-        if let Some(paged) = rows.paged {
-            queue.upload(paged.slots, bytemuck::cast_slice(&slots))?;
-            queue.upload(paged.page_table, bytemuck::cast_slice(&page_table))?;
-        }
-        Ok((rows, n))
-    }
-
-    /// The keys and values of a layer: \[layer\]\[page\]\[K|V\]\[kv_head\]\[64\]\[head_dim\].
+    /// The keys and values of a layer.
     fn layer_pages(&self, net: &Net, layer: usize) -> (View, View) {
         let (kv_heads, head_dim) = (net.config.num_key_value_heads, net.config.head_dim);
         let half = kv_heads * PAGE_TOKENS * head_dim;
-        let pages = self.limits.pages();
+        let pages = self.limits.pages() + 1;
         let bytes = self.cache.dtype.bytes();
         let first = self.cache.offset + layer as u64 * u64::from(pages) * u64::from(2 * half) * bytes;
         let view = |offset| {
@@ -304,5 +359,62 @@ impl Session {
                 .with_row_stride(2 * half)
         };
         (view(first), view(first + u64::from(half) * bytes))
+    }
+}
+
+/// Cuts copies into runs of at most `most`, in each of which their order is free.
+fn independent(copies: &[[u32; 2]], most: usize) -> Vec<&[[u32; 2]]> {
+    let mut runs = Vec::new();
+    let mut first = 0;
+    for (i, [from, to]) in copies.iter().enumerate() {
+        let run = &copies[first..i];
+        let free = run.len() < most && run.iter().all(|[f, t]| t != from && t != to && f != to);
+        if !free {
+            runs.push(run);
+            first = i;
+        }
+    }
+    runs.push(&copies[first..]);
+    runs.retain(|run| !run.is_empty());
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn rungs_waste_less_than_a_page_of_rows_and_little_of_a_pass() {
+        let sizes: Vec<u32> = (1..=256).map(rung).collect();
+        let mut distinct = sizes.clone();
+        distinct.dedup();
+        assert_eq!(distinct, [1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256]);
+        for rows in 1..=5000u32 {
+            // Rows that fill up have slots of their own in one page.
+            assert!(rung(rows) >= rows && rung(rows) - rows < PAGE_TOKENS, "{rows}");
+            assert_eq!(rung(rung(rows)), rung(rows));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn runs_of_copies_give_what_the_copies_give_one_by_one(
+            copies in prop::collection::vec([0u32..6, 0u32..6], 0..12),
+        ) {
+            let copies: Vec<[u32; 2]> = copies.into_iter().filter(|[from, to]| from != to).collect();
+            let mut expected: Vec<usize> = (0..6).collect();
+            copies.iter().for_each(|&[from, to]| expected[to as usize] = expected[from as usize]);
+            let mut got: Vec<usize> = (0..6).collect();
+            let runs = independent(&copies, 3);
+            prop_assert_eq!(&runs.concat(), &copies);
+            for run in runs {
+                prop_assert!((1..=3).contains(&run.len()));
+                // All are read before any is written.
+                let read: Vec<usize> = run.iter().map(|[from, _]| got[*from as usize]).collect();
+                run.iter().zip(read).for_each(|([_, to], page)| got[*to as usize] = page);
+            }
+            prop_assert_eq!(got, expected);
+        }
     }
 }

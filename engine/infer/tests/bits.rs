@@ -336,7 +336,12 @@ fn a_continuation_ends_at_its_length_its_stop_token_or_the_context() {
     assert_eq!((stopped.tokens.as_slice(), stopped.finish), (&all.tokens[..=end], FinishReason::Stop));
 
     let none = Request { max_new_tokens: 0, ..free.clone() };
-    let empty = Completion { tokens: vec![], logprobs: vec![], finish: FinishReason::Length };
+    let empty = Completion {
+        tokens: vec![],
+        logprobs: vec![],
+        sampled_logprobs: vec![],
+        finish: FinishReason::Length,
+    };
     assert_eq!(
         engine.generate(&[none.clone(), free.clone(), none]),
         [empty.clone(), all.clone(), empty.clone()]

@@ -25,5 +25,8 @@ pub use net::{BlockViews, Net, Paged, Rows};
 pub use params::{BUCKET_ALIGN, Bucket, Flat, LayerParams, Param, ParamTable, Source, TENSOR_ALIGN};
 pub use rope::Rope;
 pub use snapshot::{Section, Snapshot};
-pub use train::{AdamWConfig, MicroBatch, Shape, StepReport, Trainer};
+pub use train::{
+    AdamWConfig, MicroBatch, PolicyForward, PolicyShape, Recompute, Shape, StepReport, Trainer,
+    TrainerOptions,
+};
 pub use transfer::TransferError;

@@ -64,7 +64,7 @@ pub struct BlockViews {
     pub norm2: View,
     /// Second norm's 1/rms, f32 \[rows\].
     pub rstd2: View,
-    /// Gate and up, kept in training \[rows, 2·ffn\].
+    /// Gate and up, where something reads them later \[rows, 2·ffn\].
     pub gate_up: Option<View>,
     /// \[rows, ffn\].
     pub product: View,
@@ -132,7 +132,26 @@ impl Net {
         rows: &Rows,
         a: &BlockViews,
     ) -> Result<(), QueueError> {
-        self.norm(queue, a.stream_in, self.weight(layer.norm1), a.norm1, a.rstd1)?;
+        self.attention(queue, layer, rows, a)?;
+        self.norm2(queue, layer, a)?;
+        self.gate_up(queue, layer, a)?;
+        queue.run(LinearResidual {
+            x: a.product,
+            weight: self.weight(layer.down),
+            residual: a.stream_mid,
+            out: a.stream_out,
+        })
+    }
+
+    /// The first half of a block, up to the stream after the attention.
+    pub(crate) fn attention(
+        &self,
+        queue: &mut Queue,
+        layer: &LayerParams,
+        rows: &Rows,
+        a: &BlockViews,
+    ) -> Result<(), QueueError> {
+        self.norm1(queue, layer, a)?;
         queue.run(QkvRope {
             x: a.norm1,
             weight: self.weight(layer.qkv),
@@ -161,19 +180,41 @@ impl Net {
             weight: self.weight(layer.o),
             residual: a.stream_in,
             out: a.stream_mid,
-        })?;
-        self.norm(queue, a.stream_mid, self.weight(layer.norm2), a.norm2, a.rstd2)?;
+        })
+    }
+
+    /// The norm before the attention.
+    pub(crate) fn norm1(
+        &self,
+        queue: &mut Queue,
+        layer: &LayerParams,
+        a: &BlockViews,
+    ) -> Result<(), QueueError> {
+        self.norm(queue, a.stream_in, self.weight(layer.norm1), a.norm1, a.rstd1)
+    }
+
+    /// The norm before the feed-forward.
+    pub(crate) fn norm2(
+        &self,
+        queue: &mut Queue,
+        layer: &LayerParams,
+        a: &BlockViews,
+    ) -> Result<(), QueueError> {
+        self.norm(queue, a.stream_mid, self.weight(layer.norm2), a.norm2, a.rstd2)
+    }
+
+    /// Gate and up, and their product.
+    pub(crate) fn gate_up(
+        &self,
+        queue: &mut Queue,
+        layer: &LayerParams,
+        a: &BlockViews,
+    ) -> Result<(), QueueError> {
         queue.run(GateUpSwiglu {
             x: a.norm2,
             weight: self.weight(layer.gate_up),
             product: a.product,
             gate_up: a.gate_up,
-        })?;
-        queue.run(LinearResidual {
-            x: a.product,
-            weight: self.weight(layer.down),
-            residual: a.stream_mid,
-            out: a.stream_out,
         })
     }
 

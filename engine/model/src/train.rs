@@ -4,12 +4,20 @@
 
 use crate::Flat;
 use crate::net::{Net, Rows, flat};
-use octo_ops::{DType, HeadLogprob, Program, Slot, StepBlock, StepResult, View};
+use buffers::{Activations, BySource, Inputs};
+use octo_ops::{DType, Forward, HeadLogprob, Program, Slot, StepBlock, StepResult, View};
 use octo_queue::{Queue, QueueError};
-use pass::{Activations, BySource, Inputs, Pass};
+use pass::Pass;
+use policy::Policy;
 use update::Update;
 
+pub use policy::{PolicyForward, PolicyShape};
+pub use recompute::Recompute;
+
+mod buffers;
 mod pass;
+mod policy;
+mod recompute;
 mod update;
 
 /// AdamW's constants.
@@ -38,6 +46,15 @@ pub struct Shape {
     pub sequences: u32,
     /// Sources that sequences come from. Where there is one, no losses are told apart.
     pub sources: u32,
+}
+
+/// What a trainer may do otherwise than it does by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TrainerOptions {
+    /// What the backward pass computes again.
+    pub recompute: Recompute,
+    /// Micro-batches of policy losses; without them there are no programs and no buffers for such.
+    pub policy: Option<PolicyShape>,
 }
 
 /// One micro-batch on the host.
@@ -80,6 +97,7 @@ pub struct Trainer {
     step_block: View,
     result: View,
     passes: Vec<Programs>,
+    policy: Option<Policy>,
     update: Program,
     pub(crate) updates: u64,
     /// Targets of the step under way.
@@ -116,15 +134,27 @@ const LOGPROB: Slot = Slot(1);
 const BY_SOURCE: Slot = Slot(6);
 
 impl Trainer {
-    /// Allocates everything a run needs beside the weights and captures its programs: for the micro-batches of each
-    /// of these shapes, and one for all of them that updates the weights.
+    /// [`Trainer::with`] the default options.
     pub fn new(
         queue: &mut Queue,
         net: Net,
         optimizer: AdamWConfig,
         shapes: &[Shape],
     ) -> Result<Trainer, QueueError> {
-        let largest = check_shapes(shapes)?;
+        Trainer::with(queue, net, optimizer, shapes, TrainerOptions::default())
+    }
+
+    /// Allocates everything a run needs beside the weights and captures its programs: for the micro-batches of each
+    /// of these shapes, and one for all of them that updates the weights. What is recorded to train has the queue's choice
+    /// of kernels for forward products; scores are always [`Forward::Invariant`].
+    pub fn with(
+        queue: &mut Queue,
+        net: Net,
+        optimizer: AdamWConfig,
+        shapes: &[Shape],
+        TrainerOptions { recompute, policy }: TrainerOptions,
+    ) -> Result<Trainer, QueueError> {
+        let largest = check_shapes(shapes, policy)?;
         let mut arena = |name, dtype| flat(queue, name, dtype, &net.params);
         let gradients = arena("gradients", DType::F32)?;
         let remainder = match net.weights.dtype {
@@ -155,7 +185,7 @@ impl Trainer {
                 sources: queue.tensor("source losses", DType::F32, &[sources, StepResult::WORDS])?,
             }),
         };
-        let all = Activations::allocate(queue, &net, largest.tokens)?;
+        let all = Activations::allocate(queue, &net, largest.tokens, recompute)?;
         let update = Update { net: &net, optimizer, gradients, remainder, moments, step_block, result };
         let update = queue.capture(|q| update.run(q))?;
         let mut passes = Vec::new();
@@ -164,21 +194,33 @@ impl Trainer {
             let inputs = inputs.of(shape);
             let by_source = by_source.filter(|_| shape.sources > 1).map(|by_source| by_source.of(shape));
             let logprob = logprob.slice_rows(0, shape.tokens);
-            let pass = Pass { net: &net, a: &a, inputs, by_source, step_block, result, gradients };
+            let pass = Pass { net: &net, a: &a, inputs, by_source, step_block, result, gradients, recompute };
             passes.push(Programs {
                 shape,
                 inputs,
                 by_source,
                 logprob,
-                first: queue.capture(|q| pass.forward(q).and_then(|()| pass.backward(q, false)))?,
-                further: queue.capture(|q| pass.forward(q).and_then(|()| pass.backward(q, true)))?,
-                score: queue.capture(|q| {
-                    pass.forward(q)?;
-                    let (hidden, weight) = (a.final_norm, net.head());
-                    q.run(HeadLogprob { hidden, weight, labels: inputs.labels, logprob })
+                first: queue.capture(|q| pass.run(q, false))?,
+                further: queue.capture(|q| pass.run(q, true))?,
+                score: queue.with_forward(Forward::Invariant, |q| {
+                    q.capture(|q| {
+                        pass.forward(q)?;
+                        let (hidden, weight) = (a.final_norm, net.head());
+                        q.run(HeadLogprob { hidden, weight, labels: inputs.labels, logprob })
+                    })
                 })?,
             });
         }
+        let policy = match policy {
+            None => None,
+            Some(shape) => {
+                let (a, inputs) = (all.first_rows(shape.tokens), inputs.of(shape.inputs()));
+                let by_source = None;
+                let pass =
+                    Pass { net: &net, a: &a, inputs, by_source, step_block, result, gradients, recompute };
+                Some(Policy::new(queue, &pass, shape)?)
+            }
+        };
         Ok(Trainer {
             net,
             optimizer,
@@ -188,6 +230,7 @@ impl Trainer {
             step_block,
             result,
             passes,
+            policy,
             update,
             updates: 0,
             targets: 1.0,
@@ -261,12 +304,14 @@ impl Trainer {
         batch: &MicroBatch<'_>,
     ) -> Result<(), QueueError> {
         let sequences = batch.sources.len();
+        self.forget();
         let pass = self.programs(batch, |shape| shape.sequences as usize == sequences)?;
         pass.upload(queue, batch)?;
         if let Some(by_source) = &pass.by_source {
             queue.upload(by_source.ids, bytemuck::cast_slice(batch.sources))?;
         }
-        queue.replay(if index == 0 { pass.first } else { pass.further })?;
+        let program = if index == 0 { pass.first } else { pass.further };
+        queue.range("micro-batch", |q| q.replay(program))?;
         self.by_source = pass.by_source.map(|by_source| by_source.sources);
         Ok(())
     }
@@ -274,7 +319,7 @@ impl Trainer {
     /// Ends a step: norm, clip, AdamW. Returns the report of the step *before* this one: the host never waits
     /// for the step it has just asked for.
     pub fn update(&mut self, queue: &mut Queue) -> Result<Option<StepReport>, QueueError> {
-        queue.replay(self.update)?;
+        queue.range("update", |q| q.replay(self.update))?;
         self.updates += 1;
         let report = self.finish(queue)?;
         queue.begin_readback(RESULT, self.result)?;
@@ -306,13 +351,19 @@ impl Trainer {
 
     /// Log-probability of each label of a micro-batch, 0 where there is none; weights are only read.
     pub fn score(&mut self, queue: &mut Queue, batch: &MicroBatch<'_>) -> Result<Vec<f32>, QueueError> {
+        self.forget();
         let pass = self.programs(batch, |_| true)?;
         pass.upload(queue, batch)?;
-        queue.replay(pass.score)?;
+        queue.range("score", |q| q.replay(pass.score))?;
         queue.begin_readback(LOGPROB, pass.logprob)?;
         let mut logprobs = vec![0.0f32; pass.shape.tokens as usize];
         queue.finish_readback(LOGPROB, bytemuck::cast_slice_mut(&mut logprobs))?;
         Ok(logprobs)
+    }
+
+    /// Activations are about to be overwritten.
+    fn forget(&mut self) {
+        self.policy.iter_mut().for_each(Policy::forget);
     }
 
     /// The programs for a micro-batch.
@@ -332,8 +383,9 @@ impl Trainer {
 }
 
 /// The smallest shape that holds all of these, which differ from each other.
-fn check_shapes(shapes: &[Shape]) -> Result<Shape, QueueError> {
-    let mut largest = Shape { tokens: 0, documents: 0, sequences: 0, sources: 0 };
+fn check_shapes(shapes: &[Shape], policy: Option<PolicyShape>) -> Result<Shape, QueueError> {
+    let none = Shape { tokens: 0, documents: 0, sequences: 0, sources: 0 };
+    let mut largest = policy.map_or(none, PolicyShape::inputs);
     for (i, shape) in shapes.iter().enumerate() {
         let same = |other: &Shape| (other.tokens, other.sequences) == (shape.tokens, shape.sequences);
         if shapes[..i].iter().any(same) {

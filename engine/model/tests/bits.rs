@@ -83,8 +83,11 @@ impl Run {
     }
 
     fn of(model: fn() -> Value, dtype: DType, threads: usize, shapes: &[Shape]) -> Run {
+        Run::on(open(DeviceKind::Cpu, Some(threads)).unwrap(), model, dtype, shapes)
+    }
+
+    fn on(mut queue: Queue, model: fn() -> Value, dtype: DType, shapes: &[Shape]) -> Run {
         let config = ModelConfig::from_value(model(), "test").unwrap();
-        let mut queue = open(DeviceKind::Cpu, Some(threads)).unwrap();
         let net = Net::allocate(&mut queue, config, dtype, 512).unwrap();
         let mut run =
             Trainer::new(&mut queue, net, OPTIMIZER, shapes).map(|trainer| Run { queue, trainer }).unwrap();
@@ -234,6 +237,32 @@ fn programs_of_other_shapes_beside_it_change_no_bit_of_a_step() {
         assert!(bits(&both.gradients()) == bits(&small.gradients()));
         let scored = batch(&small, &[65, 60, 3], 3);
         assert!(bits(&both.score(&scored[0])) == bits(&small.score(&scored[0])));
+    }
+}
+
+#[test]
+fn ten_changing_steps_have_the_same_bits_replayed_and_eager() {
+    let shape = Shape { tokens: 48, documents: 8, sequences: 1, sources: 1 };
+    let packings: [&[usize]; 5] = [&[48], &[1, 47], &[20, 3, 25], &[6; 8], &[31, 1, 1, 1, 14]];
+    for device in [DeviceKind::Cpu, DeviceKind::Sim] {
+        let queue = || open(device, Some(2)).unwrap();
+        let mut replayed = Run::on(queue(), qwen, DType::Bf16, &[shape]);
+        let mut eager = Run::on(queue().eager(), qwen, DType::Bf16, &[shape]);
+        let start = replayed.state();
+        for step in 0..10 {
+            // Learning rate, packing, number of documents and of micro-batches change from step to step.
+            let lr = 1e-3 * f64::from(1 + step * 7 % 5);
+            let batches: Vec<Packed> = (0..1 + step % 2)
+                .map(|micro| {
+                    let packing = packings[(step + 2 * micro) as usize % packings.len()];
+                    Packed::new(&documents(packing, 10 * step + micro, replayed.vocab()))
+                })
+                .collect();
+            assert_eq!(replayed.step(lr, &batches), eager.step(lr, &batches), "{device:?}, step {step}");
+        }
+        let state = replayed.state();
+        assert!(state == eager.state(), "{device:?}: weights, remainders or moments differ");
+        assert!(state != start, "{device:?}: nothing was trained");
     }
 }
 

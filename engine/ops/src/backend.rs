@@ -1,6 +1,7 @@
 //! What a device must offer.
 
 use crate::{BufferId, DType, Op, OpError, View};
+use std::fmt;
 
 /// A fixed place for a readback; a backend has [`SLOTS`] of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,81 @@ pub struct DeviceInfo {
     pub description: String,
     /// The types it computes in.
     pub precision: Precision,
+    /// Whether it works on while the host does something else, so that a program costs the host less than its ops
+    /// one by one, and work is best asked for before what came before is done.
+    pub asynchronous: bool,
+    /// Libraries that it uses where they are found, those that were not found too.
+    pub libraries: Vec<DeviceLibrary>,
+    /// Bytes that it has taken for working memory of its own.
+    pub workspace: u64,
+    /// Bytes that buffers may still take, where that is known.
+    pub available: Option<u64>,
+}
+
+impl DeviceInfo {
+    /// The library that serves products under [`Forward::Fastest`], with its version.
+    pub fn products(&self) -> Option<String> {
+        let library = self.libraries.iter().find(|library| library.name == PRODUCTS)?;
+        library.version.as_ref().map(|version| format!("{} {version}", library.name))
+    }
+}
+
+/// Name of the library of matrix products among [`DeviceInfo::libraries`].
+pub const PRODUCTS: &str = "cuBLASLt";
+
+/// A library that a device uses where it is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceLibrary {
+    /// What it is called.
+    pub name: &'static str,
+    /// Its version, empty where it has none to tell; `None` where it is not used.
+    pub version: Option<String>,
+    /// Where it was found and why there; or why it is not used, what that costs and what mends it.
+    pub detail: String,
+}
+
+impl fmt::Display for DeviceLibrary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let DeviceLibrary { name, version, detail } = self;
+        match version.as_deref() {
+            None => write!(f, "no {name}, {detail}"),
+            Some("") => write!(f, "{name}: {detail}"),
+            Some(version) => write!(f, "{name} {version}: {detail}"),
+        }
+    }
+}
+
+/// Which kernels may serve forward products (`docs/numerics.md`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Forward {
+    /// Those whose rows have the same bits whatever else is in the batch.
+    #[default]
+    Invariant,
+    /// The fastest.
+    Fastest,
+}
+
+/// What a loaded kernel takes, beside what was stated when it was compiled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelUse {
+    /// Its entry.
+    pub entry: String,
+    /// Registers of a thread; `None` where no assembler has seen it.
+    pub registers: Option<u32>,
+    /// Bytes of local memory of a thread.
+    pub local_bytes: u64,
+    /// Bytes of static shared memory of a block.
+    pub shared_bytes: u64,
+    /// The same three as stated; `None` for a kernel that the table does not have.
+    pub stated: Option<[u64; 3]>,
+}
+
+impl KernelUse {
+    /// Whether the kernel takes something else than stated, as far as an assembler has seen it.
+    pub fn differs(&self) -> bool {
+        let taken = self.registers.map(|registers| [registers.into(), self.local_bytes, self.shared_bytes]);
+        taken.is_some_and(|taken| self.stated != Some(taken))
+    }
 }
 
 /// The types that a device computes models in.
@@ -113,4 +189,15 @@ pub trait Backend {
     fn replay(&mut self, program: Program) -> Result<(), BackendError>;
     /// Waits until everything asked for is done.
     fn wait(&mut self) -> Result<(), BackendError>;
+    /// Which kernels may serve the forward products that are run or recorded from here on. Without a choice to make, the
+    /// device ignores it.
+    fn set_forward(&mut self, _forward: Forward) {}
+    /// A profiler calls what follows by this name until the range ends; ranges nest. Without a profiler, nothing.
+    fn begin_range(&mut self, _name: &str) {}
+    /// Ends the range that began last.
+    fn end_range(&mut self) {}
+    /// What all kernels take on this device, all loaded; none on a device that loads none.
+    fn kernels(&mut self) -> Result<Vec<KernelUse>, BackendError> {
+        Ok(Vec::new())
+    }
 }

@@ -23,7 +23,10 @@ pub mod support;
 mod table;
 mod view;
 
-pub use backend::{Backend, BackendError, DeviceInfo, Precision, Program, SLOTS, Slot};
+pub use backend::{
+    Backend, BackendError, DeviceInfo, DeviceLibrary, Forward, KernelUse, PRODUCTS, Precision, Program,
+    SLOTS, Slot,
+};
 pub use blocks::{StepBlock, StepResult};
 pub use case::{Case, CaseBuilder, Tensor};
 pub use dtype::DType;

@@ -278,6 +278,15 @@ ops! {
         opt_write gate_up,
     }
 
+    /// product = silu(gate) · up from gate and up as [`GateUpSwiglu`] has kept them: its bits again, without its product
+    /// of matrices.
+    Swiglu "swiglu" {
+        /// Gate and up interleaved in eights, \[tokens, 2·ffn\].
+        read gate_up,
+        /// \[tokens, ffn\].
+        write product,
+    }
+
     /// Cross-entropy of the next token with its gradient, logits never whole:
     /// loss = lse − logit\[label\], dlogits = (softmax − onehot)·inv_targets.
     HeadLoss "head_loss" {
@@ -381,6 +390,28 @@ ops! {
         update dweight;
         /// Whether `dweight` is added to, or overwritten.
         accumulate: bool,
+    }
+
+    /// pages\[l\]\[to\[i\]\] = pages\[l\]\[from\[i\]\]: whole pages of a KV cache, in every layer. No page is
+    /// copied to twice, and none that is copied to is copied from.
+    CopyPages "copy_pages" {
+        /// Pages copied, u32 \[copies\].
+        read from,
+        /// Where they go, u32 \[copies\].
+        read to,
+        /// \[layers, pages, elements of a page\]; a page's elements are a multiple of 64.
+        update pages,
+    }
+
+    /// ids\[t\] = tokens\[source\[t\]\] where source\[t\] is not [`FeedTokens::KEEP`]: what was drawn goes
+    /// into the next pass without a way through the host.
+    FeedTokens "feed_tokens" {
+        /// Tokens drawn, u32 \[draws\].
+        read tokens,
+        /// Which of them a row takes, or [`FeedTokens::KEEP`], u32 \[rows\].
+        read source,
+        /// Token ids of the rows, u32 \[rows\].
+        update ids,
     }
 
     /// dx = dy · weight.

@@ -305,6 +305,10 @@ pub fn bench_cases(model: &BenchModel) -> Vec<BenchCase> {
             },
         ));
     }
+    cases.push(BenchCase::new(format!("swiglu/{name}/{tokens}x{ffn}"), move |o| {
+        let op = Swiglu { gate_up: o.input(&[tokens, 2 * ffn])?, product: o.output(&[tokens, ffn])? };
+        Ok(op.into())
+    }));
     cases.push(BenchCase::new(format!("swiglu_backward/{name}/{tokens}x{ffn}"), move |o| {
         let op = SwigluBackward { dproduct: o.input(&[tokens, ffn])?, gate_up: o.input(&[tokens, 2 * ffn])? };
         Ok(op.into())

@@ -9,12 +9,14 @@
 //! Read `conformance.rs` first, then `cases.rs`, `measure.rs` and `roofline.rs`.
 
 mod cases;
+mod ceilings;
 mod conformance;
 mod measure;
 mod roofline;
 mod sweep;
 
 pub use cases::{BenchCase, BenchModel, MODELS, Prepared, bench_cases};
+pub use ceilings::{Ceilings, ceilings};
 pub use conformance::{Failure, check};
 pub use measure::{Ready, Timed};
 pub use octo_kernels::predict::{

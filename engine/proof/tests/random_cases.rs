@@ -245,10 +245,14 @@ fn case(kind: u32, choice: &Choice) -> Case {
         18 => head_sample(o, [m, n, k]),
         19 => attention_backward(o, [m, n, k]),
         20 => {
+            let op = Swiglu { gate_up: o.matrix(act, m, 2 * n), product: o.matrix(act, m, n) };
+            o.case(op)
+        }
+        21 => {
             let op = head_policy(&mut o, [m, n, k]);
             o.case(op)
         }
-        21 => head_policy_backward(o, [m, n, k]),
+        22 => head_policy_backward(o, [m, n, k]),
         _ => {
             let op = RandomFill { out: o.vector(act, m * n), seed: 5, stream: u64::from(k), scale: 0.5 };
             o.case(op)
@@ -440,7 +444,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn an_op_is_refused_or_right(kind in 0..23u32, choice in choice()) {
+    fn an_op_is_refused_or_right(kind in 0..24u32, choice in choice()) {
         let case = case(kind, &choice);
         // What breaks the op's own contract never reaches a backend.
         prop_assume!(case.op.check().is_ok());

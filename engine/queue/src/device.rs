@@ -2,9 +2,9 @@
 
 use crate::Queue;
 use octo_cpu::CpuBackend;
-use octo_kernels::CudaBackend;
-use octo_kernels::driver::{CudaDriver, Driver, SimConfig, SimDriver};
-use octo_ops::{Backend, Precision};
+use octo_kernels::driver::{CudaDriver, Driver, DriverError, SimConfig, SimDriver};
+use octo_kernels::{CudaBackend, WORKSPACE_BYTES};
+use octo_ops::{Backend, DeviceInfo, Precision};
 
 /// A device as recipes and `--device` name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,11 +20,21 @@ pub enum DeviceKind {
 }
 
 impl DeviceKind {
-    /// The types that it will compute in, where it has not been opened.
-    pub fn precision(self) -> Precision {
-        match self {
-            DeviceKind::Auto | DeviceKind::Cpu => Precision::CPU,
-            DeviceKind::Cuda | DeviceKind::Sim => Precision::CUDA,
+    /// What it says of itself, as far as that is known without opening it.
+    pub fn unopened(self) -> DeviceInfo {
+        let kind = Self::NAMES.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name);
+        let (precision, workspace) = match self {
+            DeviceKind::Auto | DeviceKind::Cpu => (Precision::CPU, 0),
+            DeviceKind::Cuda | DeviceKind::Sim => (Precision::CUDA, WORKSPACE_BYTES),
+        };
+        DeviceInfo {
+            kind,
+            description: format!("{kind}: not opened"),
+            precision,
+            asynchronous: matches!(self, DeviceKind::Cuda | DeviceKind::Sim),
+            libraries: Vec::new(),
+            workspace,
+            available: None,
         }
     }
 
@@ -80,7 +90,15 @@ const GPU_VARIABLES: [(&str, &[&str]); 4] = [
     ("SLURM_GPUS_ON_NODE", &["", "0"]),
 ];
 
-/// Opens a device. `threads` bounds the CPU's threads; results do not depend on it.
+/// Memory of the device `sim`: as much as an H200 has, so that what fits there is planned alike here. The host's own
+/// memory bounds it in fact, of which only what is written is taken.
+const SIM_BYTES: u64 = 141_000_000_000;
+
+/// The variable of the environment that makes queues eager ([`Queue::eager`]), unless it is empty or 0.
+const EAGER: &str = "OCTO_EAGER";
+
+/// Opens a device. `threads` bounds the CPU's threads; results do not depend on it. With `OCTO_EAGER` in the environment the
+/// queue is eager.
 pub fn open(kind: DeviceKind, threads: Option<usize>) -> Result<Queue, OpenError> {
     open_with(kind, threads, &[])
 }
@@ -96,23 +114,30 @@ pub fn open_with(
         Ok(backend) => Ok(Box::new(backend) as Box<dyn Backend>),
         Err(reason) => Err(OpenError::Threads { threads: threads.unwrap_or(0), reason }),
     };
-    let gpu = || {
-        let driver = CudaDriver::open(0).map_err(|error| refused("cuda", &error))?;
-        on_driver("cuda", Box::new(driver), kernels)
-    };
     let backend = match kind {
         DeviceKind::Cpu => cores()?,
-        DeviceKind::Cuda => gpu()?,
-        DeviceKind::Sim => on_driver("sim", Box::new(SimDriver::new(SimConfig::new(threads))), kernels)?,
-        DeviceKind::Auto => match gpu() {
-            Ok(backend) => backend,
-            Err(error) => {
-                cores_allowed(&error, |name| std::env::var(name).ok())?;
+        DeviceKind::Cuda => gpu(CudaDriver::open(0).map_err(|error| refused("cuda", &error))?, kernels)?,
+        DeviceKind::Sim => {
+            let config = SimConfig { memory: SIM_BYTES, ..SimConfig::new(threads) };
+            on_driver("sim", Box::new(SimDriver::new(config)), kernels)?
+        }
+        DeviceKind::Auto => match CudaDriver::open(0) {
+            Ok(driver) => gpu(driver, kernels)?,
+            Err(error @ DriverError::NoDevice { .. }) => {
+                cores_allowed(&refused("cuda", &error), |name| std::env::var(name).ok())?;
                 cores()?
             }
+            // There is one, and something about it has to be put right.
+            Err(error) => return Err(refused("cuda", &error)),
         },
     };
-    Ok(Queue::new(backend))
+    let queue = Queue::new(backend);
+    let eager = std::env::var(EAGER).is_ok_and(|value| !matches!(value.as_str(), "" | "0"));
+    Ok(if eager { queue.eager() } else { queue })
+}
+
+fn gpu(driver: CudaDriver, kernels: &[(&str, &str)]) -> Result<Box<dyn Backend>, OpenError> {
+    on_driver("cuda", Box::new(driver), kernels)
 }
 
 fn on_driver(

@@ -12,5 +12,6 @@ mod queue;
 mod record;
 
 pub use device::{DeviceKind, OpenError, open, open_with};
+pub use octo_cpu::available_memory;
 pub use queue::{Queue, QueueError};
 pub use record::{Event, Recording, record};

@@ -1,7 +1,8 @@
 //! The queue itself.
 
 use octo_ops::{
-    Access, Backend, BackendError, BufferId, DType, DeviceInfo, Op, OpError, Operand, Program, Slot, View,
+    Access, Backend, BackendError, BufferId, DType, DeviceInfo, Forward, KernelUse, Op, OpError, Operand,
+    Program, Slot, View,
 };
 
 /// Why the queue refused or failed.
@@ -25,18 +26,42 @@ impl From<OpError> for QueueError {
     }
 }
 
+/// A program that is kept as what it was recorded from.
+enum Step {
+    Run(Box<Op>, Forward),
+    Begin(String),
+    End,
+}
+
 /// Memory and ops of one device, in order.
 pub struct Queue {
     backend: Box<dyn Backend>,
     buffers: Vec<(String, u64)>,
     sealed: bool,
     capturing: bool,
+    forward: Forward,
+    /// Where programs are not the device's: what each was recorded from.
+    eager: Option<Vec<Vec<Step>>>,
 }
 
 impl Queue {
     /// A queue over a backend that was opened elsewhere in this crate.
     pub(crate) fn new(backend: Box<dyn Backend>) -> Queue {
-        Queue { backend, buffers: Vec::new(), sealed: false, capturing: false }
+        Queue {
+            backend,
+            buffers: Vec::new(),
+            sealed: false,
+            capturing: false,
+            forward: Forward::Invariant,
+            eager: None,
+        }
+    }
+
+    /// The same queue, whose programs are run op by op when they are replayed: the same bits, and a profile that names
+    /// every layer and op.
+    pub fn eager(mut self) -> Queue {
+        self.eager = Some(Vec::new());
+        self
     }
 
     /// What the device says of itself.
@@ -79,7 +104,14 @@ impl Queue {
             self.check_bounds(op.name(), operand.name, &operand.view)?;
         }
         check_overlap(op.name(), &operands)?;
-        Ok(self.backend.run(&op)?)
+        let forward = self.forward;
+        match self.recorded() {
+            Some(steps) => {
+                steps.push(Step::Run(Box::new(op), forward));
+                Ok(())
+            }
+            None => Ok(self.backend.run(&op)?),
+        }
     }
 
     /// Copies host bytes into a contiguous view.
@@ -115,24 +147,106 @@ impl Queue {
         f: impl FnOnce(&mut Queue) -> Result<(), QueueError>,
     ) -> Result<Program, QueueError> {
         self.refuse(self.capturing, || "capture inside a capture".into())?;
-        self.backend.begin_capture()?;
+        match &mut self.eager {
+            Some(programs) => programs.push(Vec::new()),
+            None => self.backend.begin_capture()?,
+        }
         self.capturing = true;
         let outcome = f(self);
         self.capturing = false;
-        let program = self.backend.end_capture()?;
+        let program = match &self.eager {
+            Some(programs) => Program(programs.len() as u32 - 1),
+            None => self.backend.end_capture()?,
+        };
         outcome.map(|()| program)
     }
 
     /// Runs a recorded program.
     pub fn replay(&mut self, program: Program) -> Result<(), QueueError> {
         self.refuse(self.capturing, || "replay inside a capture".into())?;
-        Ok(self.backend.replay(program)?)
+        let Some(programs) = &self.eager else { return Ok(self.backend.replay(program)?) };
+        let steps = programs.get(program.0 as usize);
+        self.refuse(steps.is_none(), || format!("there is no {program:?}"))?;
+        let mut open = 0;
+        let mut outcome = Ok(());
+        for step in steps.into_iter().flatten() {
+            match step {
+                Step::Run(op, forward) => {
+                    self.backend.set_forward(*forward);
+                    outcome = self.backend.run(op);
+                }
+                Step::Begin(name) => {
+                    open += 1;
+                    self.backend.begin_range(name);
+                }
+                Step::End => {
+                    open -= 1;
+                    self.backend.end_range();
+                }
+            }
+            if outcome.is_err() {
+                break;
+            }
+        }
+        (0..open).for_each(|_| self.backend.end_range());
+        self.backend.set_forward(self.forward);
+        Ok(outcome?)
     }
 
     /// Waits until everything asked for is done.
     pub fn wait(&mut self) -> Result<(), QueueError> {
         self.refuse(self.capturing, || "wait inside a capture".into())?;
         Ok(self.backend.wait()?)
+    }
+
+    /// Runs or records what `f` asks for with these kernels for forward products; outside, the choice is as before, in the
+    /// beginning [`Forward::Invariant`].
+    pub fn with_forward<T, E>(
+        &mut self,
+        forward: Forward,
+        f: impl FnOnce(&mut Queue) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let before = std::mem::replace(&mut self.forward, forward);
+        self.backend.set_forward(forward);
+        let outcome = f(self);
+        self.forward = before;
+        self.backend.set_forward(before);
+        outcome
+    }
+
+    /// Runs `f`; a profiler shows what it asks for under this name. What is recorded belongs to no range but in an eager
+    /// queue, where it is in its ranges each time it is replayed.
+    pub fn range<T, E>(&mut self, name: &str, f: impl FnOnce(&mut Queue) -> Result<T, E>) -> Result<T, E> {
+        let capturing = self.capturing;
+        match self.recorded() {
+            Some(steps) => steps.push(Step::Begin(name.to_owned())),
+            None if capturing => {}
+            None => self.backend.begin_range(name),
+        }
+        let outcome = f(self);
+        match self.recorded() {
+            Some(steps) => steps.push(Step::End),
+            None if capturing => {}
+            None => self.backend.end_range(),
+        }
+        outcome
+    }
+
+    /// The range of a model's layer, counted from 0.
+    pub fn layer<T, E>(&mut self, index: usize, f: impl FnOnce(&mut Queue) -> Result<T, E>) -> Result<T, E> {
+        self.range(&format!("layer {index}"), f)
+    }
+
+    /// Where what is asked for is written down, in an eager queue's capture.
+    fn recorded(&mut self) -> Option<&mut Vec<Step>> {
+        let capturing = self.capturing;
+        self.eager.as_mut().filter(|_| capturing)?.last_mut()
+    }
+
+    /// What all kernels take on this device.
+    pub fn kernels(&mut self) -> Result<Vec<KernelUse>, QueueError> {
+        self.refuse(self.capturing, || "kernels inside a capture".into())?;
+        Ok(self.backend.kernels()?)
     }
 
     fn check_bounds(&self, op: &'static str, operand: &'static str, view: &View) -> Result<(), OpError> {

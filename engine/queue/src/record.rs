@@ -108,7 +108,15 @@ struct Recorder {
 impl Backend for Recorder {
     fn describe(&self) -> DeviceInfo {
         let description = "plan: records ops, computes nothing".into();
-        DeviceInfo { kind: "plan", description, precision: self.precision }
+        DeviceInfo {
+            kind: "plan",
+            description,
+            precision: self.precision,
+            asynchronous: true,
+            libraries: Vec::new(),
+            workspace: 0,
+            available: None,
+        }
     }
 
     fn supports(&self, _op: &Op) -> bool {

@@ -5,14 +5,21 @@
 //! `octo_kernels`' simulated driver. It offers the functions that `CudaDriver` calls and no others. It does not find races
 //! between copies and the host: a copy is finished when its call returns, which CUDA allows. `--device sim` finds them.
 //!
+//! The same file is also the libraries beside the driver, where it lies under their names: cuBLASLt, whose products run on
+//! the same simulated GPU, and NVTX. The names have to be links to one file, so that the loader makes one library of them.
+//!
 //! Variables of the environment make it fail as machines do: `OCTO_LIBCUDA_VERSION` (what `cuDriverGetVersion` says),
-//! `OCTO_LIBCUDA_DEVICES` (how many there are), `OCTO_LIBCUDA_MEMORY` (bytes of the device).
+//! `OCTO_LIBCUDA_DEVICES` (how many there are), `OCTO_LIBCUDA_MEMORY` (bytes of the device), `OCTO_LIBCUDA_REGISTERS`
+//! (what every kernel takes), `OCTO_LIBCUDA_CUBLASLT` (`CALL:STATUS`, or `none` for no algorithms).
+//! `OCTO_LIBCUDA_RANGES` names a file to write the names of ranges to.
 //!
 //! Read this file first, then `calls.rs`.
 #![allow(unsafe_code, reason = "functions that C calls")]
 
 mod calls;
+mod cublaslt;
 mod launch;
+mod nvtx;
 
 use cudarc::driver::sys::CUresult;
 use octo_kernels::driver::{CaptureError, Driver, DriverError, Pinned, SimConfig, SimDriver};
@@ -29,6 +36,7 @@ struct Context {
     /// Entry and parameter bytes of each function.
     functions: Vec<(String, u32)>,
     host: Vec<HostBlock>,
+    blas: cublaslt::Descriptors,
     /// Words of the last failure, for `cuGetErrorString`.
     words: CString,
 }

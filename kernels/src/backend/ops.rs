@@ -2,7 +2,8 @@
 
 use crate::tuning::Tuning;
 use crate::{
-    Addresses, Launch, adamw, attention, attention_backward, bias_backward, embed, embed_backward, gemm,
+    Addresses, Launch, adamw, attention, attention_backward, bias_backward, copy_pages, embed,
+    embed_backward, feed_tokens, gemm,
 };
 use crate::{grad_norm, head_logprob, head_loss, head_policy, head_policy_backward, head_sample, loss_sum};
 use crate::{qkv_rope, random_fill, rms_norm, rms_norm_backward, rope_backward, swiglu};
@@ -18,6 +19,8 @@ pub(crate) fn launches(op: &Op, at: &dyn Addresses, tuning: &Tuning) -> Result<V
         Op::QkvRope(op) => said(qkv_rope::qkv_rope(op, at, tuning)),
         Op::Attention(op) => said(attention::attention(op, at, tuning)),
         Op::AttentionBackward(op) => said(attention_backward::attention_backward(op, at, tuning)),
+        Op::CopyPages(op) => said(copy_pages::copy_pages(op, at)),
+        Op::FeedTokens(op) => said(feed_tokens::feed_tokens(op, at)),
         Op::Embed(op) => said(embed::embed(op, at)),
         Op::EmbedBackward(op) => said(embed_backward::embed_backward(op, at)),
         Op::RmsNormBackward(op) => said(rms_norm_backward::rms_norm_backward(op, at)),
@@ -26,6 +29,7 @@ pub(crate) fn launches(op: &Op, at: &dyn Addresses, tuning: &Tuning) -> Result<V
         Op::LossSum(op) => said(loss_sum::loss_sum(op, at)),
         Op::GradNorm(op) => said(grad_norm::grad_norm(op, at)),
         Op::RmsNorm(op) => said(rms_norm::rms_norm(op, at)),
+        Op::Swiglu(op) => said(swiglu::swiglu(op, at)),
         Op::SwigluBackward(op) => said(swiglu::swiglu_backward(op, at)),
         Op::AdamW(op) => said(adamw::adamw(op, at)),
         Op::RandomFill(op) => said(random_fill::random_fill(op, at)),

@@ -95,6 +95,16 @@ pub enum DriverError {
         /// What is missing and what to do.
         why: String,
     },
+    /// A library that the user named cannot be used.
+    #[error("{name} cannot be loaded: {why}; correct {variable}, or set it to `off`")]
+    Library {
+        /// The library.
+        name: &'static str,
+        /// The environment variable that names it.
+        variable: &'static str,
+        /// Which file, and what the loader said.
+        why: String,
+    },
     /// The driver library reports an error that has no variant of its own.
     #[error("{call}: {what}")]
     Cuda {

@@ -11,13 +11,18 @@
 #[allow(unsafe_code, reason = "the edge to the driver library")]
 mod cuda;
 mod error;
+#[allow(unsafe_code, reason = "loads libraries")]
+mod libraries;
+mod product;
 mod sim;
 
 pub use cuda::CudaDriver;
 pub use error::{CaptureError, DriverError};
+pub use product::{Layout, Product, ProductPlan, ProductShape, Scratch};
 pub use sim::{SimConfig, SimDriver};
 
 use crate::Launch;
+use octo_ops::DeviceLibrary;
 
 /// A loaded module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -180,7 +185,8 @@ pub trait Driver {
     fn read(&mut self, from: u64, into: &mut [u8]) -> Result<(), DriverError>;
 
     /// From here on, work on the stream is recorded instead of run, and so is that of streams that wait for its
-    /// events (`cuStreamBeginCapture`, mode `GLOBAL`).
+    /// events (`cuStreamBeginCapture`). The simulated driver refuses meanwhile what CUDA's mode `GLOBAL` does; a GPU's
+    /// does not, because a library of products may load a kernel at its first use.
     fn begin_capture(&mut self, stream: Stream) -> Result<(), DriverError>;
 
     /// Ends the capture that began on this stream; every stream that joined must have been waited for
@@ -193,4 +199,45 @@ pub trait Driver {
     /// Runs a graph as one piece of work of the stream, after any earlier launch of the same graph
     /// (`cuGraphLaunch`).
     fn launch_graph(&mut self, exec: GraphExec, stream: Stream) -> Result<(), DriverError>;
+
+    /// The libraries beside the driver that were looked for, found or not.
+    fn libraries(&self) -> &[DeviceLibrary] {
+        &[]
+    }
+
+    /// Whether there is a library of matrix products; without one the next two are refused.
+    fn has_products(&self) -> bool {
+        false
+    }
+
+    /// The library's algorithm for products of a shape, with at most so many bytes of scratch memory; asked for once
+    /// and kept. `None` where it has none (`cublasLtMatmulAlgoGetHeuristic`).
+    fn plan_product(
+        &mut self,
+        shape: &ProductShape,
+        scratch_bytes: u64,
+    ) -> Result<Option<ProductPlan>, DriverError> {
+        Err(without_products("plan_product", &(shape, scratch_bytes)))
+    }
+
+    /// Runs a product; `scratch` belongs to the stream (`cublasLtMatmul`).
+    fn product(
+        &mut self,
+        _stream: Stream,
+        plan: ProductPlan,
+        product: &Product,
+        _scratch: Scratch,
+    ) -> Result<(), DriverError> {
+        Err(without_products("product", &(plan, product.shape)))
+    }
+
+    /// A profiler calls what follows by this name, until [`Driver::end_range`]; ranges nest (`nvtxRangePush`).
+    fn begin_range(&mut self, _name: &str) {}
+
+    /// Ends the range that began last (`nvtxRangePop`).
+    fn end_range(&mut self) {}
+}
+
+fn without_products(call: &'static str, asked: &dyn std::fmt::Debug) -> DriverError {
+    DriverError::InvalidHandle { call, handle: format!("library of products for {asked:?}") }
 }

@@ -46,6 +46,7 @@ impl FirstCheckpoint {
                 consumed_tokens: 0,
                 weights: weights.to_owned(),
                 recipe: String::new(),
+                products: String::new(),
             },
         )?;
         sections.put("data", &DataState { sources: BTreeMap::new() })?;

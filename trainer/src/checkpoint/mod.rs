@@ -11,7 +11,7 @@ mod saver;
 mod sections;
 mod write;
 
-pub(crate) use find::{Checkpoint, newest, newest_whole, or_damage, put_away};
+pub(crate) use find::{Checkpoint, list, newest, newest_whole, or_damage, put_away};
 pub use first::FirstCheckpoint;
 pub(crate) use saver::{Saver, bytes_of_state};
 pub(crate) use sections::{DataState, LogState, RunState, Sections, SourceState};

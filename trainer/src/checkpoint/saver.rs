@@ -6,7 +6,7 @@ use super::write::{Content, Values, write};
 use crate::TrainError;
 use octo_durable::{Fs, free_bytes, remove_folder, remove_leftovers, replace_link};
 use octo_model::{ParamTable, Section, Snapshot, Trainer};
-use octo_queue::Queue;
+use octo_queue::{Queue, available_memory};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
@@ -215,11 +215,4 @@ fn prune(fs: &dyn Fs, folder: &Path, keep: usize) -> Result<(), TrainError> {
 
 fn gib(bytes: u64) -> f64 {
     bytes as f64 / (1u64 << 30) as f64
-}
-
-/// Memory that may be had without swapping; `None` where the system does not say.
-fn available_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
 }

@@ -30,6 +30,9 @@ pub(crate) struct RunState {
     pub weights: String,
     /// What a hash of the resolved recipe was.
     pub recipe: String,
+    /// The library that served matrix products, with its version; empty where all were the engine's own.
+    #[serde(default)]
+    pub products: String,
 }
 
 impl RunState {

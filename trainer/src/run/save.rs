@@ -36,6 +36,7 @@ impl Run<'_> {
                 consumed_tokens: self.recipe.consumed_tokens(done),
                 weights: if dtype == DType::Bf16 { "bf16" } else { "f32" }.to_owned(),
                 recipe: self.recipe.content_hash(),
+                products: queue.describe().products().unwrap_or_default(),
             },
         )?;
         sections.put("data", &self.stream.state(done))?;
@@ -46,7 +47,7 @@ impl Run<'_> {
             milestone,
             config: trainer.net().config.clone(),
             companions: self.named.companions.clone(),
-            card: card(done, &self.recipe),
+            card: card(done, self.recipe.consumed_tokens(done), &self.recipe),
             recipe: self.recipe.to_toml(),
             sections,
             dtype: if dtype == DType::Bf16 { WeightDType::Bf16 } else { WeightDType::F32 },
@@ -64,7 +65,7 @@ impl Run<'_> {
 }
 
 /// The model's README: what it came from.
-fn card(step: u64, recipe: &Recipe) -> String {
+pub(crate) fn card(step: u64, tokens: u64, recipe: &Recipe) -> String {
     let base = match &recipe.model.start {
         ModelStart::From(path) => {
             path.file_name().map_or_else(|| "a directory".into(), |name| name.to_string_lossy().into_owned())
@@ -73,8 +74,7 @@ fn card(step: u64, recipe: &Recipe) -> String {
     };
     format!(
         "# A model trained by octo-engine\n\n\
-         - started from: {base}\n- optimizer steps: {step}\n- tokens: {}\n- recipe: {}\n",
-        recipe.consumed_tokens(step),
+         - started from: {base}\n- steps: {step}\n- tokens: {tokens}\n- recipe: {}\n",
         recipe.content_hash(),
     )
 }

@@ -1,17 +1,22 @@
-//! `cargo xtask long`: a small run killed again and again, held bit for bit against one left alone.
+//! `cargo xtask long`: a small run killed again and again, held bit for bit against one left alone; and long walks.
 //!
-//! Two suites. `kills` ends the run by `kill -9` at random moments, several times a run, until so many kills have
+//! Two suites kill. `kills` ends the run by `kill -9` at random moments, several times a run, until so many kills have
 //! hit; `operations` ends it before each of its operations on the disk, one after the other. Each writes a log
 //! of JSON lines: a header, a line a run, a summary. A suite that is interrupted goes on behind the last line of
 //! its log when it is started again with the same program.
+//!
+//! Two do not: `scheduler` walks the scheduler of generation a million random steps
+//! (`engine/infer/src/scheduler/model.rs`) and adds a line to its log; `ladder` is told of in its own file.
 //!
 //! What this does not hold: power cuts (octo-durable's own tests undo what was not synced) and damaged
 //! checkpoints (`tests/program/resuming.rs`). Read `suite.rs` first.
 
 mod compare;
+mod ladder;
 mod log;
 mod scene;
 mod suite;
+mod walk;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
@@ -24,7 +29,7 @@ use std::process::Command;
 pub struct Options {
     /// Which suites; all by default.
     #[arg(value_enum)]
-    suites: Vec<Suite>,
+    suites: Vec<Which>,
     /// How many kills have to hit in `kills`.
     #[arg(long, default_value_t = 300)]
     kills: u64,
@@ -39,14 +44,38 @@ pub struct Options {
     program: Option<PathBuf>,
 }
 
+/// A suite as users name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Which {
+    /// Kills at random moments.
+    Kills,
+    /// A kill before each operation on the disk.
+    Operations,
+    /// A million random steps of the scheduler of generation.
+    Scheduler,
+    /// What reinforcement has to learn.
+    Ladder,
+}
+
 /// A way to kill a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Suite {
     /// At random moments.
     Kills,
     /// Before each operation on the disk.
     Operations,
+}
+
+impl Which {
+    /// The way to kill, if the suite kills.
+    fn kills(self) -> Option<Suite> {
+        match self {
+            Which::Kills => Some(Suite::Kills),
+            Which::Operations => Some(Suite::Operations),
+            Which::Scheduler | Which::Ladder => None,
+        }
+    }
 }
 
 impl Suite {
@@ -62,23 +91,43 @@ impl Suite {
 pub fn run(options: &Options) -> Result<()> {
     let repository =
         Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the repository")?;
+    let all = [Which::Scheduler, Which::Kills, Which::Operations, Which::Ladder];
+    let suites = if options.suites.is_empty() { &all[..] } else { &options.suites };
+    let logs = repository.join(&options.logs);
+    std::fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
+    if suites.contains(&Which::Scheduler) {
+        let log = logs.join(format!("{}-scheduler.jsonl", today()?));
+        walk::run(repository, &log, &commit(repository)?)?;
+    }
+    let kills: Vec<Suite> = suites.iter().filter_map(|suite| suite.kills()).collect();
+    let ladder = suites.contains(&Which::Ladder);
+    if kills.is_empty() && !ladder {
+        return Ok(());
+    }
     let program = match &options.program {
         Some(path) => path.clone(),
         None => build(repository)?,
     };
-    let all = [Suite::Kills, Suite::Operations];
-    let suites = if options.suites.is_empty() { &all[..] } else { &options.suites };
-    let logs = repository.join(&options.logs);
-    std::fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
     let mut unequal = 0;
-    for &suite in suites {
+    for suite in kills {
         let path = logs.join(format!("{}-{}.jsonl", today()?, suite.name()));
         let folder = repository.join("target/long").join(suite.name());
         unequal += suite::run(suite, options, &program, &folder, &path, &commit(repository)?)?;
     }
-    match unequal {
-        0 => Ok(()),
-        n => bail!("{n} runs did not end with the bits of the one left alone; target/long/ has kept them"),
+    let missed = match ladder {
+        false => 0,
+        true => {
+            let log = logs.join(format!("{}-ladder.jsonl", today()?));
+            let folder = repository.join("target/long/ladder");
+            ladder::run(&program, repository, &folder, &log, &commit(repository)?)?
+        }
+    };
+    match (unequal, missed) {
+        (0, 0) => Ok(()),
+        (0, n) => bail!("{n} tasks of the ladder stayed below their bars"),
+        (n, _) => {
+            bail!("{n} runs did not end with the bits of the one left alone; target/long/ has kept them")
+        }
     }
 }
 

@@ -49,7 +49,7 @@ pub fn run(
         let killing = Killing { whole: kept(&whole)?, took, scene };
         match suite {
             Suite::Kills => killing.at_random_moments(options.seed, options.kills, &mut log)?,
-            Suite::Operations => killing.before_each_operation(&mut log)?,
+            _ => killing.before_each_operation(&mut log)?,
         }
     }
     let summary = log.finish()?;

@@ -6,6 +6,9 @@
 
 mod draw;
 mod stories;
+mod tasks;
+
+pub use tasks::{Task, TaskRows};
 
 use crate::{Origin, Row, RowsError};
 use draw::Draw;

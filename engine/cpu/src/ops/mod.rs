@@ -4,8 +4,10 @@ mod adamw;
 mod attention;
 mod attention_backward;
 mod bias_backward;
+mod copy_pages;
 mod embed;
 mod embed_backward;
+mod feed_tokens;
 mod gate_up_swiglu;
 mod grad_norm;
 mod head;
@@ -23,6 +25,7 @@ mod random_fill;
 mod rms_norm;
 mod rms_norm_backward;
 mod rope_backward;
+mod swiglu;
 mod swiglu_backward;
 
 use crate::memory::Memory;
@@ -37,11 +40,14 @@ pub(crate) fn run(op: &Op, memory: &Memory) -> Result<(), BackendError> {
         Op::Attention(op) => attention::run(op, memory),
         Op::LinearResidual(op) => linear_residual::run(op, memory),
         Op::GateUpSwiglu(op) => gate_up_swiglu::run(op, memory),
+        Op::Swiglu(op) => swiglu::run(op, memory),
         Op::HeadLoss(op) => head_loss::run(op, memory),
         Op::HeadLogprob(op) => head_logprob::run(op, memory),
         Op::HeadSample(op) => head_sample::run(op, memory),
         Op::HeadPolicy(op) => head_policy::run(op, memory),
         Op::HeadPolicyBackward(op) => head_policy_backward::run(op, memory),
+        Op::CopyPages(op) => copy_pages::run(op, memory),
+        Op::FeedTokens(op) => feed_tokens::run(op, memory),
         Op::LinearBackwardInput(op) => linear_backward_input::run(op, memory),
         Op::LinearBackwardWeight(op) => linear_backward_weight::run(op, memory),
         Op::BiasBackward(op) => bias_backward::run(op, memory),

@@ -4,8 +4,10 @@ mod adamw;
 pub(crate) mod attention;
 pub(crate) mod attention_backward;
 mod bias_backward;
+mod copy_pages;
 mod embed;
 mod embed_backward;
+mod feed_tokens;
 mod gate_up_swiglu;
 mod grad_norm;
 mod head_logprob;
@@ -22,6 +24,7 @@ mod random_fill;
 mod rms_norm;
 mod rms_norm_backward;
 mod rope_backward;
+mod swiglu;
 mod swiglu_backward;
 
 pub use gate_up_swiglu::INTERLEAVE;

@@ -8,15 +8,21 @@
 //! are the argument for that.
 
 mod call;
+mod cublaslt;
+mod nvtx;
 mod open;
 
 use crate::Launch;
+use crate::driver::libraries::{self, CUBLASLT, NVTX};
 use crate::driver::{
-    DeviceFacts, Driver, DriverError, Event, Function, FunctionAttributes, Graph, GraphExec, MemoryInfo,
-    Module, Pinned, Stream,
+    DeviceFacts, Driver, DriverError, Event, Function, FunctionAttributes, Graph, GraphExec, Layout,
+    MemoryInfo, Module, Pinned, Product, ProductPlan, ProductShape, Scratch, Stream,
 };
 use call::{call, fixed};
+use cublaslt::CublasLt;
 use cudarc::driver::sys::{self, CUfunction_attribute as FunctionAttribute, CUresult};
+use nvtx::Nvtx;
+use octo_ops::DeviceLibrary;
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_void};
 use std::ptr::null_mut;
@@ -37,6 +43,9 @@ pub struct CudaDriver {
     pinned: Vec<HostBlock>,
     /// Device allocations and their sizes.
     allocations: BTreeMap<u64, u64>,
+    libraries: Vec<DeviceLibrary>,
+    products: Option<CublasLt>,
+    ranges: Option<Nvtx>,
 }
 
 /// Page-locked memory.
@@ -49,10 +58,31 @@ impl CudaDriver {
     /// Opens a GPU by its ordinal among those that `CUDA_VISIBLE_DEVICES` leaves.
     ///
     /// # Errors
-    /// [`DriverError::NoDevice`] says why there is none.
+    /// [`DriverError::NoDevice`] says why there is none; [`DriverError::Library`] which library was named and is none.
     pub fn open(ordinal: u32) -> Result<CudaDriver, DriverError> {
         let opened = open::open(ordinal)?;
+        let (mut found, mut products, mut ranges) = (Vec::new(), None, None);
+        match libraries::open(&CUBLASLT, opened.cuda)? {
+            Err(missing) => found.push(missing),
+            Ok(library) => {
+                let told = library.told(&CUBLASLT, None);
+                let opened = CublasLt::open(library)?;
+                found.push(DeviceLibrary { version: Some(opened.version()), ..told });
+                products = Some(opened);
+            }
+        }
+        match libraries::open(&NVTX, opened.cuda)? {
+            Err(missing) => found.push(missing),
+            Ok(library) => {
+                found.push(library.told(&NVTX, None));
+                ranges = Nvtx::open(library).inspect_err(|error| tracing::warn!("NVTX: {error}")).ok();
+            }
+        }
+        found.iter().for_each(|library| tracing::info!("{library}"));
         Ok(CudaDriver {
+            libraries: found,
+            products,
+            ranges,
             device: opened.device,
             facts: opened.facts,
             modules: Vec::new(),
@@ -138,15 +168,24 @@ impl Driver for CudaDriver {
     fn load(&mut self, name: &str, ptx: &str) -> Result<Module, DriverError> {
         let refused = |why: String| DriverError::InvalidPtx { module: name.to_owned(), why };
         let image = CString::new(ptx).map_err(|_| refused("the text holds a zero byte".into()))?;
-        let mut log = vec![0u8; LOG_BYTES];
+        let (mut log, mut told) = (vec![0u8; LOG_BYTES], vec![0u8; LOG_BYTES]);
         let mut options = [
             sys::CUjit_option_enum::CU_JIT_ERROR_LOG_BUFFER,
             sys::CUjit_option_enum::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES,
+            sys::CUjit_option_enum::CU_JIT_INFO_LOG_BUFFER,
+            sys::CUjit_option_enum::CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES,
+            sys::CUjit_option_enum::CU_JIT_LOG_VERBOSE,
         ];
-        let mut values = [log.as_mut_ptr().cast::<c_void>(), LOG_BYTES as *mut c_void];
+        let mut values = [
+            log.as_mut_ptr().cast::<c_void>(),
+            LOG_BYTES as *mut c_void,
+            told.as_mut_ptr().cast::<c_void>(),
+            LOG_BYTES as *mut c_void,
+            std::ptr::without_provenance_mut(1),
+        ];
         let mut module = null_mut();
-        // SAFETY: the image ends in a zero; options and values have the length that is said, and the log buffer
-        // outlives the call.
+        // SAFETY: the image ends in a zero; options and values have the length that is said, and the log buffers
+        // outlive the call.
         let code = unsafe {
             sys::cuModuleLoadDataEx(
                 &mut module,
@@ -158,6 +197,10 @@ impl Driver for CudaDriver {
         };
         if code != CUresult::CUDA_SUCCESS {
             return Err(refused(format!("{code:?} {}", fixed(&log))));
+        }
+        // Nothing is assembled where the driver has done so before.
+        for line in fixed(&told).lines().chain(fixed(&log).lines()).filter(|line| !line.trim().is_empty()) {
+            tracing::info!("{name}: {line}");
         }
         self.modules.push((name.to_owned(), module));
         Ok(Module(self.modules.len() as u32 - 1))
@@ -422,7 +465,7 @@ impl Driver for CudaDriver {
     fn begin_capture(&mut self, stream: Stream) -> Result<(), DriverError> {
         let name = "cuStreamBeginCapture";
         let stream = self.stream(name, stream)?;
-        let mode = sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_GLOBAL;
+        let mode = sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_RELAXED;
         // SAFETY: a handle of this driver.
         call(name, unsafe { sys::cuStreamBeginCapture_v2(stream, mode) })
     }
@@ -458,6 +501,53 @@ impl Driver for CudaDriver {
         // SAFETY: handles of this driver; the memory its nodes use lives as long.
         call(name, unsafe { sys::cuGraphLaunch(exec, stream) })
     }
+
+    fn libraries(&self) -> &[DeviceLibrary] {
+        &self.libraries
+    }
+
+    fn has_products(&self) -> bool {
+        self.products.is_some()
+    }
+
+    fn plan_product(
+        &mut self,
+        shape: &ProductShape,
+        scratch_bytes: u64,
+    ) -> Result<Option<ProductPlan>, DriverError> {
+        match &mut self.products {
+            Some(library) => library.plan(shape, scratch_bytes),
+            None => Ok(None),
+        }
+    }
+
+    fn product(
+        &mut self,
+        stream: Stream,
+        plan: ProductPlan,
+        product: &Product,
+        scratch: Scratch,
+    ) -> Result<(), DriverError> {
+        let name = "cublasLtMatmul";
+        let ProductShape { a, b, c, d, .. } = &product.shape;
+        for (bytes, at) in [a, b, c, d].map(Layout::span_bytes).into_iter().zip(product.at) {
+            self.inside(name, at, bytes)?;
+        }
+        self.inside(name, scratch.at, scratch.bytes)?;
+        let stream = self.stream(name, stream)?;
+        match &self.products {
+            Some(library) => library.run(plan, product, scratch, stream.cast()),
+            None => Err(DriverError::InvalidHandle { call: name, handle: format!("{plan:?}") }),
+        }
+    }
+
+    fn begin_range(&mut self, name: &str) {
+        self.ranges.iter().for_each(|nvtx| nvtx.push(name));
+    }
+
+    fn end_range(&mut self) {
+        self.ranges.iter().for_each(Nvtx::pop);
+    }
 }
 
 impl Drop for CudaDriver {
@@ -466,6 +556,8 @@ impl Drop for CudaDriver {
         // all work is done. Codes are ignored: a context that has failed refuses, and nothing can be done about it.
         unsafe {
             let _ = sys::cuCtxSynchronize();
+            // It belongs to the context.
+            self.products = None;
             for exec in self.execs.drain(..) {
                 let _ = sys::cuGraphExecDestroy(exec);
             }

@@ -15,6 +15,8 @@ const OLDEST_DRIVER: i32 = 12_040;
 pub(super) struct Opened {
     pub device: CUdevice,
     pub facts: DeviceFacts,
+    /// The newest CUDA that the driver is for: 12 for 12.4.
+    pub cuda: u32,
 }
 
 /// Opens a device by its ordinal.
@@ -67,7 +69,7 @@ pub(super) fn open(ordinal: u32) -> Result<Opened, DriverError> {
     call("cuDevicePrimaryCtxRetain", unsafe { cuDevicePrimaryCtxRetain(&mut context, device) })?;
     // SAFETY: the context was just retained.
     call("cuCtxSetCurrent", unsafe { cuCtxSetCurrent(context) })?;
-    Ok(Opened { device, facts })
+    Ok(Opened { device, facts, cuda: version as u32 / 1000 })
 }
 
 fn facts(device: CUdevice) -> Result<DeviceFacts, DriverError> {

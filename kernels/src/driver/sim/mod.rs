@@ -41,6 +41,8 @@ pub struct SimConfig {
     pub seed: u64,
     /// Bytes of device memory.
     pub memory: u64,
+    /// A planted fault: [`Driver::wait`] does nothing the time of this number, counted from 0.
+    pub forgotten_wait: Option<u64>,
 }
 
 impl SimConfig {
@@ -55,7 +57,7 @@ impl SimConfig {
             instruction_limit: 1 << 40,
             checks: true,
         };
-        SimConfig { gpu, seed: 0, memory: 80 << 30 }
+        SimConfig { gpu, seed: 0, memory: 80 << 30, forgotten_wait: None }
     }
 }
 
@@ -80,6 +82,8 @@ pub struct SimDriver {
     host: Clock,
     device: History,
     checks: bool,
+    forgotten_wait: Option<u64>,
+    waits: u64,
     failure: Option<String>,
 }
 
@@ -147,6 +151,8 @@ impl SimDriver {
             chains,
             host: Clock::default(),
             device: History::new(checks),
+            forgotten_wait: config.forgotten_wait,
+            waits: 0,
             failure: None,
         }
     }
@@ -358,6 +364,10 @@ impl Driver for SimDriver {
     fn wait(&mut self, stream: Stream, event: Event) -> Result<(), DriverError> {
         let call = "wait";
         self.usable()?;
+        self.waits += 1;
+        if self.forgotten_wait == Some(self.waits - 1) {
+            return Ok(());
+        }
         let event = handle(call, "event", &mut self.events, event.0)?.clone();
         let state = handle(call, "stream", &mut self.streams, stream.0)?;
         let refused = |error| Err(DriverError::Capture { call, error });

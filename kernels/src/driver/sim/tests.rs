@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 fn driver(seed: u64, checks: bool) -> SimDriver {
     let gpu = Config { seed, threads: 1, checks, ..Config::default() };
-    SimDriver::new(SimConfig { gpu, seed, memory: 1 << 30 })
+    SimDriver::new(SimConfig { gpu, seed, memory: 1 << 30, forgotten_wait: None })
 }
 
 /// Two streams, an event, and a device buffer of 64 bytes.

@@ -1,0 +1,100 @@
+//! What a policy loss reads of drawn tokens has the bits with which they were drawn, so that before the first update
+//! the ratio of the two policies is exactly 1.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
+
+use octo_infer::{Limits, Request, Sampling, Session, generate};
+use octo_model::{AdamWConfig, MicroBatch, ModelConfig, Net, PolicyShape, Trainer, TrainerOptions};
+use octo_ops::DType;
+use octo_queue::{DeviceKind, open};
+use serde_json::json;
+use std::ops::ControlFlow;
+
+const OPTIMIZER: AdamWConfig =
+    AdamWConfig { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.0, clip: 1.0 };
+const PLAIN: Sampling = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0 };
+
+/// Draws from prompts in a crowd, packs what was drawn, and reads it again with the same weights.
+fn drawn_and_read_again(kind: DeviceKind, dtype: DType, prompts: &[usize], new: usize, tokens: u32) {
+    let config = json!({
+        "model_type": "qwen2", "hidden_size": 32, "intermediate_size": 72, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "vocab_size": 300,
+        "tie_word_embeddings": true, "max_position_embeddings": 512, "initializer_range": 0.3,
+    });
+    let mut queue = open(kind, Some(2)).unwrap();
+    let net =
+        Net::allocate(&mut queue, ModelConfig::from_value(config, "test").unwrap(), dtype, 512).unwrap();
+    let limits = Limits { rows: 24, requests: 3, context: 320, cache_tokens: 640 };
+    let mut session = Session::allocate(&mut queue, &net, limits).unwrap();
+    let shape = PolicyShape { tokens, documents: prompts.len() as u32, support: false };
+    let options = TrainerOptions { policy: Some(shape), ..TrainerOptions::default() };
+    // No shape of training's own micro-batches: a run may be of policy losses alone.
+    let mut trainer = Trainer::with(&mut queue, net, OPTIMIZER, &[], options).unwrap();
+    queue.seal();
+    trainer.net().randomise(&mut queue, 8, trainer.remainder()).unwrap();
+
+    for step in 0..2u32 {
+        let request = |(i, &length): (usize, &usize)| Request {
+            prompt: (0..length as u32).map(|t| (t * t + 7 * t + 31 * i as u32 + step) % 300).collect(),
+            max_new_tokens: new,
+            sampling: PLAIN,
+            seed: 5,
+            sample: i as u32,
+            stop_tokens: vec![],
+        };
+        let requests: Vec<Request> = prompts.iter().enumerate().map(request).collect();
+        let go_on = |_, _| ControlFlow::Continue(());
+        let completions = generate(&mut queue, trainer.net(), &mut session, &requests, go_on).unwrap();
+
+        let (mut ids, mut labels, mut positions, mut cu_seqlens) = (vec![], vec![], vec![], vec![0]);
+        for (request, completion) in requests.iter().zip(&completions) {
+            let sequence: Vec<u32> = request.prompt.iter().chain(&completion.tokens).copied().collect();
+            let first = request.prompt.len();
+            let label = |t: usize| match sequence.get(t + 1) {
+                Some(&next) if t + 1 >= first => next as i32,
+                _ => -1,
+            };
+            labels.extend((0..sequence.len()).map(label));
+            positions.extend(0..sequence.len() as u32);
+            ids.extend(sequence);
+            cu_seqlens.push(ids.len() as u32);
+        }
+        let batch = MicroBatch {
+            ids: &ids,
+            labels: &labels,
+            positions: &positions,
+            cu_seqlens: &cu_seqlens,
+            sources: &[],
+        };
+        let inverse = vec![1.0; ids.len()];
+        let read = trainer.policy_forward(&mut queue, &batch, &inverse, None).unwrap();
+        let is_drawn = |(_, label): &(&f32, &i32)| **label >= 0;
+        let again: Vec<f32> = read.logprobs.iter().zip(&labels).filter(is_drawn).map(|(&l, _)| l).collect();
+        let drawn: Vec<f32> = completions.iter().flat_map(|c| &c.logprobs).copied().collect();
+        assert_eq!(again.len(), prompts.len() * new);
+        for (i, (again, drawn)) in again.iter().zip(&drawn).enumerate() {
+            assert!(
+                again.to_bits() == drawn.to_bits(),
+                "step {step}, token {i}: {again:e}, drawn with {drawn:e}"
+            );
+        }
+        // The next step draws from the weights that this one has moved.
+        let coefficients: Vec<f32> = labels.iter().map(|&label| if label < 0 { 0.0 } else { -0.1 }).collect();
+        let none = vec![0.0; ids.len()];
+        trainer.begin(&mut queue, 1e-2, 1).unwrap();
+        trainer.policy_backward(&mut queue, 0, &coefficients, &none).unwrap();
+        trainer.update(&mut queue).unwrap();
+        assert!(!trainer.finish(&mut queue).unwrap().unwrap().halted);
+    }
+}
+
+#[test]
+fn cores_read_again_what_they_have_drawn() {
+    for dtype in [DType::F32, DType::Bf16] {
+        drawn_and_read_again(DeviceKind::Cpu, dtype, &[1, 62, 130, 40], 20, 400);
+    }
+}
+
+#[test]
+fn kernels_read_again_what_they_have_drawn() {
+    drawn_and_read_again(DeviceKind::Sim, DType::Bf16, &[5, 17], 4, 32);
+}

@@ -1,0 +1,551 @@
+//! An RL run: rollouts, rewards, updates, and what is told and kept of them.
+
+use crate::advantage::{Estimator, Scored, advantages};
+use crate::alarms::{History, Seen};
+use crate::gather::{Asking, Gathered, gather};
+use crate::learn::{Learner, Lesson, estimator, objective, under};
+use crate::metrics::RlMetrics;
+use crate::prompts::{Making, Prompt, PromptFormat};
+use crate::reward::{Judge, check_golds};
+use crate::rollout::{Sample, Sampler};
+use crate::validation::{Held, Measured, score};
+use crate::{RlError, report};
+use octo_infer::{Limits, Sampling, Session};
+use octo_model::hf::model_path;
+use octo_model::{ModelConfig, ModelDir, Net, PolicyShape, Recompute, Trainer, TrainerOptions};
+use octo_ops::DType;
+use octo_queue::Queue;
+use octo_recipe::{Advantage, AlarmAction, KlPlace, ModelStart, Recipe, Rl};
+use octo_rows::Split;
+use octo_text::Tokenizer;
+use octo_trainer::{Keeper, Observer, Opened, RunState, Saved, Stop, TrainError, TrainOptions, adamw};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Hears of an RL run's progress.
+pub trait Watcher: Observer {
+    /// A rollout step's figures are known.
+    fn rolled(&mut self, metrics: &RlMetrics);
+    /// The same as an observer of runs.
+    fn observer(&mut self) -> &mut dyn Observer;
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RlOutcome {
+    /// Rollout steps taken.
+    pub steps: u64,
+    /// Mean score of the last step's responses; `None` where nothing was left to do.
+    pub score: Option<f64>,
+    /// The score on each validation set after the last step.
+    pub validation: Vec<(String, f64)>,
+    /// The Hugging Face directory of the trained model.
+    pub model: PathBuf,
+}
+
+/// The model on its device.
+pub(crate) struct Device {
+    pub queue: Queue,
+    pub trainer: Trainer,
+    pub session: Session,
+    pub tokenizer: Tokenizer,
+}
+
+/// What a checkpoint holds of the loop itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LoopState {
+    /// A hash of the prompts.
+    prompts: String,
+    /// Position of the next prompt.
+    cursor: u64,
+    alarms: History,
+    best: Option<Best>,
+}
+
+/// The best model so far.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Best {
+    step: u64,
+    score: f64,
+}
+
+/// Trains a policy as a recipe says; goes on with a run that is found in its folder, and ends with the same bits as one that
+/// was never stopped.
+///
+/// # Errors
+/// Whatever is wrong with recipe, prompts, rewards, model or device, found before a new run's folder is made;
+/// [`RlError::Interrupted`] when it was asked to stop and has saved its state; [`RlError::NotFinite`],
+/// [`RlError::Failures`] and [`RlError::Collapse`] when a guard stopped it.
+pub fn reinforce(
+    recipe: &Recipe,
+    options: &TrainOptions,
+    watcher: &mut dyn Watcher,
+) -> Result<RlOutcome, RlError> {
+    let rl = recipe.rl.as_ref().ok_or(RlError::NotRl)?;
+    let sampling = &rl.sampling;
+    if (sampling.top_k, sampling.top_p, sampling.min_p) != (None, 1.0, 0.0) {
+        return Err(RlError::Cut);
+    }
+    let tokenizer = tokenizer(recipe)?;
+    let format = PromptFormat::new(&rl.template, &tokenizer)?;
+    let making = Making {
+        fields: &rl.fields,
+        format: &format,
+        tokenizer: &tokenizer,
+        max_prompt_tokens: rl.max_prompt_tokens,
+    };
+    let prompts = making.read(&rl.prompts, Split::Train, None)?;
+    check_golds(&rl.rewards, &prompts.prompts)?;
+    let counts = prompts.counts;
+    watcher.note(&format!(
+        "prompts  {} ({} rows read, {} filtered, {} of more than {} tokens left out)",
+        prompts.prompts.len(),
+        counts.read,
+        counts.filtered,
+        counts.too_long,
+        rl.max_prompt_tokens,
+    ));
+    let held = rl.validation.iter().map(|set| Held::read(set, &making, rl)).collect::<Result<Vec<_>, _>>()?;
+    let mut judge = Judge::start(&rl.rewards)?;
+    judge.probe(&rl.rewards, &prompts.prompts)?;
+    let mut reference = None;
+    let allocate = &mut |queue: &mut Queue, config: &ModelConfig, dtype: DType| {
+        allocate(recipe, rl, queue, config, dtype, &mut reference)
+    };
+    let (keeper, opened) = Keeper::open(recipe, options, watcher.observer(), allocate)?;
+    let Opened { mut queue, trainer, session, tokenizer, recipe, step, consumed_tokens, state } = opened;
+    if let Some(net) = &reference {
+        fill(net, &recipe, &mut queue)?;
+    }
+    let hash = prompts.content_hash();
+    let fresh = state.is_none();
+    let state = match state.map(serde_json::from_value::<LoopState>) {
+        None => LoopState { prompts: hash, cursor: 0, alarms: History::default(), best: None },
+        Some(Ok(state)) if state.prompts == hash => state,
+        Some(Ok(_)) => return Err(RlError::PromptsChanged),
+        Some(Err(error)) => {
+            let path = recipe.run.dir.join("checkpoints");
+            return Err(TrainError::BadState { path, reason: error.to_string() }.into());
+        }
+    };
+    let mut run = Run {
+        rl,
+        seed: recipe.run.seed,
+        stop_tokens: stop_tokens(&trainer, &tokenizer),
+        device: Device { queue, trainer, session, tokenizer },
+        reference,
+        prompts: prompts.prompts.into_iter().map(Arc::new).collect(),
+        held,
+        judge,
+        keeper,
+        watcher,
+        stop: options.stop.clone(),
+        recipe: &recipe,
+        state,
+        consumed_tokens,
+        score: None,
+        measured: Vec::new(),
+    };
+    let outcome = run.steps(step, fresh);
+    let Run { keeper, watcher, score, measured, .. } = run;
+    let ended = keeper.end(progress(&outcome), watcher.observer());
+    outcome?;
+    ended?;
+    let name = format!("step-{:08}", rl.steps);
+    Ok(RlOutcome {
+        steps: rl.steps,
+        score,
+        validation: measured.into_iter().map(|set| (set.name, set.score)).collect(),
+        model: recipe.run.dir.join("checkpoints").join(name).join("model"),
+    })
+}
+
+/// How a run ended, for `status.json`.
+fn progress(outcome: &Result<(), RlError>) -> RunState {
+    match outcome {
+        Ok(()) => RunState::Finished,
+        Err(RlError::Interrupted { .. }) => RunState::Interrupted,
+        Err(error @ (RlError::NotFinite { .. } | RlError::Failures { .. } | RlError::Collapse { .. })) => {
+            RunState::StoppedByGuard(error.to_string())
+        }
+        Err(error) => RunState::Failed(error.to_string()),
+    }
+}
+
+/// The tokenizer that a recipe names, or its model's.
+fn tokenizer(recipe: &Recipe) -> Result<Tokenizer, RlError> {
+    let path = match (&recipe.model.tokenizer, &recipe.model.start) {
+        (Some(path), _) => path.clone(),
+        (None, ModelStart::From(path)) => model_path(path),
+        // A random start without a tokenizer is no recipe.
+        (None, _) => PathBuf::new(),
+    };
+    Ok(Tokenizer::load(path)?)
+}
+
+/// What ends a response: the tokenizer's end and the model's.
+fn stop_tokens(trainer: &Trainer, tokenizer: &Tokenizer) -> Vec<u32> {
+    let mut tokens = trainer.net().config.eos_token_ids.clone();
+    tokens.extend(tokenizer.eos_id());
+    tokens.sort_unstable();
+    tokens.dedup();
+    tokens
+}
+
+/// Makes everything a run needs on the device, the reference included where there is one.
+fn allocate(
+    recipe: &Recipe,
+    rl: &Rl,
+    queue: &mut Queue,
+    config: &ModelConfig,
+    dtype: DType,
+    reference: &mut Option<Net>,
+) -> Result<(Trainer, Session), TrainError> {
+    let count = |what: &'static str, value: u64| {
+        u32::try_from(value).map_err(|_| TrainError::TooLarge { what, value })
+    };
+    let longest = rl.max_prompt_tokens.saturating_add(rl.longest_response());
+    let positions = config.max_position_embeddings;
+    if longest > u64::from(positions) {
+        return Err(TrainError::Positions { sequence_length: longest, positions });
+    }
+    let context = count("max_response_tokens", longest)?;
+    let net = Net::allocate(queue, config.clone(), dtype, context)?;
+    let requests = rl.max_streams.min(rl.batch_prompts.saturating_mul(rl.samples_per_prompt));
+    let requests = count("max_streams", requests)?;
+    let cache_tokens = count("max_streams", u64::from(requests) * longest)?;
+    // One row a request that decodes, and some for prompts.
+    let limits = Limits { rows: requests.max(512), requests, context, cache_tokens };
+    let session = Session::allocate(queue, &net, limits)?;
+    *reference = match rl.kl.coefficient > 0.0 {
+        true => Some(Net::allocate(queue, config.clone(), dtype, context)?),
+        false => None,
+    };
+    let tokens = count("micro_batch_tokens", rl.micro_batch_tokens)?;
+    let recompute = match recipe.memory.recompute {
+        // What is kept of a micro-batch is small beside the pages of its rollout.
+        octo_recipe::Recompute::Auto | octo_recipe::Recompute::None => Recompute::None,
+        octo_recipe::Recompute::NormSwiglu => Recompute::NormSwiglu,
+        octo_recipe::Recompute::Ffn => Recompute::Ffn,
+        octo_recipe::Recompute::Block => Recompute::Block,
+    };
+    // Every row may be a document of its own.
+    let policy = Some(PolicyShape { tokens, documents: tokens, support: false });
+    let options = TrainerOptions { recompute, policy };
+    Ok((Trainer::with(queue, net, adamw(recipe), &[], options)?, session))
+}
+
+/// The weights that the run began with.
+fn fill(net: &Net, recipe: &Recipe, queue: &mut Queue) -> Result<(), RlError> {
+    match &recipe.model.start {
+        ModelStart::From(path) => {
+            let dir = ModelDir::open(&model_path(path)).map_err(TrainError::from)?;
+            net.load(queue, dir.weights(), None)?;
+        }
+        ModelStart::ConfigFile(_) | ModelStart::Config(_) => net.randomise(queue, recipe.run.seed, None)?,
+    }
+    Ok(())
+}
+
+struct Run<'a> {
+    recipe: &'a Recipe,
+    rl: &'a Rl,
+    seed: u64,
+    device: Device,
+    /// The first weights, where a divergence from them counts.
+    reference: Option<Net>,
+    stop_tokens: Vec<u32>,
+    prompts: Vec<Arc<Prompt>>,
+    held: Vec<Held>,
+    judge: Judge,
+    keeper: Keeper,
+    watcher: &'a mut dyn Watcher,
+    stop: Stop,
+    state: LoopState,
+    consumed_tokens: u64,
+    /// Of the last step.
+    score: Option<f64>,
+    /// The last validation.
+    measured: Vec<Measured>,
+}
+
+impl Run<'_> {
+    fn steps(&mut self, first: u64, fresh: bool) -> Result<(), RlError> {
+        let steps = self.rl.steps;
+        if fresh && !self.held.is_empty() {
+            let mut metrics = RlMetrics { total_steps: steps, ..RlMetrics::default() };
+            self.validate(0, &mut metrics)?;
+            self.keeper.step(&metrics)?;
+        }
+        for step in first..steps {
+            let Some(metrics) = self.step(step)? else {
+                self.save(step, false)?;
+                self.keeper.wait()?;
+                return Err(RlError::Interrupted { step, steps });
+            };
+            let done = step + 1;
+            self.keeper.step(&metrics)?;
+            self.watcher.rolled(&metrics);
+            let better = self.is_better(done);
+            self.watch(done, &metrics)?;
+            if better {
+                self.keep_best(done)?;
+            }
+            if done == steps || self.keeper.is_due(done) {
+                self.save(done, false)?;
+            }
+            self.keeper.poll()?;
+        }
+        self.save(steps, false)?;
+        Ok(self.keeper.wait()?)
+    }
+
+    fn sampler(&self, step: u64) -> Sampler {
+        let sampling = &self.rl.sampling;
+        Sampler {
+            sampling: Sampling {
+                temperature: sampling.temperature as f32,
+                top_k: sampling.top_k.unwrap_or(0) as u32,
+                top_p: sampling.top_p as f32,
+                min_p: sampling.min_p as f32,
+            },
+            stop_tokens: self.stop_tokens.clone(),
+            stop_strings: self.rl.stop.clone(),
+            cap: self.rl.response_cap(step) as usize,
+        }
+    }
+
+    /// One rollout step; `None` where the run was asked to stop before any weight had moved.
+    fn step(&mut self, step: u64) -> Result<Option<RlMetrics>, RlError> {
+        let rl = self.rl;
+        let mut clock = report::Clock::start();
+        let sampler = self.sampler(step);
+        let asking = Asking { prompts: &self.prompts, order: rl.order, seed: self.seed };
+        let (device, judge) = (&mut self.device, &mut self.judge);
+        let gathered = gather(device, rl, &asking, self.state.cursor, &sampler, judge, &self.stop)?;
+        clock.lap("gen");
+        let Some(gathered) = gathered else { return Ok(None) };
+        self.check_failures(step, &gathered)?;
+        let Gathered { groups, cursor, .. } = &gathered;
+        let cursor = *cursor;
+        let sizes: Vec<usize> =
+            groups.chunks(rl.mini_batch_prompts as usize).map(|c| c.iter().map(Vec::len).sum()).collect();
+        let mut lessons = self.lessons(groups)?;
+        clock.lap("adv");
+        let learner = Learner { rl, objective: objective(rl), step };
+        let learned = learner.learn(&mut self.device, &mut lessons, &sizes)?;
+        clock.lap("update_actor");
+        // From here on the step is done.
+        self.state.cursor = cursor;
+        let tokens: u64 =
+            lessons.iter().map(|l| (l.sample.prompt.tokens.len() + l.sample.tokens.len()) as u64).sum();
+        self.consumed_tokens += tokens;
+        self.score = Some(self.mean_score(&lessons));
+        let done = step + 1;
+        let mut metrics = RlMetrics {
+            step: done,
+            total_steps: rl.steps,
+            consumed_tokens: self.consumed_tokens,
+            ..RlMetrics::default()
+        };
+        report::step(&mut metrics, rl, &sampler, &gathered, &lessons, &learned);
+        metrics.put("training/global_step", done as f64);
+        metrics.put("training/optimizer_step", self.device.trainer.updates() as f64);
+        metrics.put("training/epoch", cursor as f64 / self.prompts.len() as f64);
+        self.tell_samples(done, &lessons)?;
+        if done == rl.steps || self.held.iter().any(|set| done.is_multiple_of(set.every_steps)) {
+            self.validate(done, &mut metrics)?;
+            clock.lap("testing");
+        }
+        clock.tell(&mut metrics, tokens);
+        Ok(Some(metrics))
+    }
+
+    /// Stops the run where too many rewards have failed.
+    fn check_failures(&mut self, step: u64, gathered: &Gathered) -> Result<(), RlError> {
+        let Gathered { failed, drawn, why, .. } = gathered;
+        if *failed as f64 <= self.rl.max_failure_rate * *drawn as f64 {
+            return Ok(());
+        }
+        self.save(step, false)?;
+        self.keeper.wait()?;
+        Err(RlError::Failures { step: step + 1, failed: *failed, all: *drawn, why: why.clone() })
+    }
+
+    /// Samples with what they are learned by.
+    fn lessons(&mut self, groups: &[Vec<Sample>]) -> Result<Vec<Lesson>, RlError> {
+        let rl = self.rl;
+        let samples: Vec<&Sample> = groups.iter().flatten().collect();
+        let references = match &self.reference {
+            Some(net) => under(&mut self.device, net, &samples)?.into_iter().map(Some).collect(),
+            None => vec![None; samples.len()],
+        };
+        let in_reward = rl.kl.place == KlPlace::Reward;
+        let charges = |sample: &Sample, reference: &Option<Vec<f32>>| match reference {
+            Some(reference) if in_reward => {
+                let tokens = sample.logprobs.iter().zip(reference);
+                tokens
+                    .map(|(l, r)| rl.kl.coefficient * estimator(rl).at((*l).into(), (*r).into()).0)
+                    .collect()
+            }
+            _ => vec![0.0; sample.tokens.len()],
+        };
+        let mut each = references.iter();
+        let scored = |sample: &Sample, reference: &Option<Vec<f32>>| Scored {
+            reward: sample.rating.as_ref().map_or(0.0, |rating| rating.total),
+            charges: charges(sample, reference),
+        };
+        let scored: Vec<Vec<Scored>> = groups
+            .iter()
+            .map(|group| group.iter().map(|sample| scored(sample, each.next().unwrap_or(&None))).collect())
+            .collect();
+        let estimator = match rl.advantage {
+            Advantage::Grpo => Estimator::Grpo,
+            Advantage::DrGrpo => Estimator::DrGrpo,
+            Advantage::Rloo => Estimator::Rloo,
+            Advantage::ReinforcePlusPlus => Estimator::ReinforcePlusPlus,
+            Advantage::ReinforcePlusPlusBaseline => Estimator::ReinforcePlusPlusBaseline,
+        };
+        let advantages = advantages(estimator, &scored);
+        let lessons = samples.into_iter().zip(advantages.into_iter().flatten()).zip(references);
+        Ok(lessons
+            .map(|((sample, advantages), reference)| Lesson {
+                sample: sample.clone(),
+                advantages,
+                reference,
+                old: None,
+            })
+            .collect())
+    }
+
+    fn mean_score(&self, lessons: &[Lesson]) -> f64 {
+        let scores = lessons.iter().filter_map(|lesson| lesson.sample.rating.as_ref().ok());
+        let sum: f64 = scores.map(|rating| score(rating, &self.rl.rewards)).sum();
+        sum / lessons.len().max(1) as f64
+    }
+
+    /// Measures the sets that are due after so many steps.
+    fn validate(&mut self, done: u64, metrics: &mut RlMetrics) -> Result<(), RlError> {
+        let sampler = self.sampler(done.saturating_sub(1));
+        let mut measured = Vec::new();
+        for set in &self.held {
+            if done != 0 && done != self.rl.steps && !done.is_multiple_of(set.every_steps) {
+                continue;
+            }
+            // A step that is done is measured before the run stops: its line of figures is then what it always is.
+            let stop = Stop::default();
+            let (device, judge) = (&mut self.device, &mut self.judge);
+            let Some(found) = set.measure(device, &sampler, judge, &self.rl.rewards, self.seed, &stop)?
+            else {
+                continue;
+            };
+            found.tell(metrics);
+            let length =
+                found.length_correct.map(|n| format!(", {n:.0} tokens where right")).unwrap_or_default();
+            self.watcher.note(&format!("step {done}: {}: score {:.4}{length}", found.name, found.score));
+            measured.push(found);
+        }
+        self.measured = measured;
+        Ok(())
+    }
+
+    /// Whether the model after so many steps is the best on the set that decides.
+    fn is_better(&self, done: u64) -> bool {
+        let best = self.rl.keep_best.as_ref();
+        let found = self.measured.iter().find(|set| Some(&set.name) == best);
+        let due = |set: &&Held| Some(&set.name) == best;
+        let measured_now = self
+            .held
+            .iter()
+            .find(due)
+            .is_some_and(|set| done == self.rl.steps || done.is_multiple_of(set.every_steps));
+        measured_now && found.is_some_and(|found| self.state.best.is_none_or(|best| found.score > best.score))
+    }
+
+    fn keep_best(&mut self, done: u64) -> Result<(), RlError> {
+        let found = self.measured.iter().find(|set| Some(&set.name) == self.rl.keep_best.as_ref());
+        let Some(score) = found.map(|set| set.score) else { return Ok(()) };
+        let before = self.state.best.replace(Best { step: done, score });
+        self.save(done, true)?;
+        if let Some(before) = before {
+            // The new one is whole before the old one goes.
+            self.keeper.wait()?;
+            self.keeper.forget_milestone(before.step)?;
+        }
+        Ok(())
+    }
+
+    /// Rings the alarms of a step.
+    fn watch(&mut self, done: u64, metrics: &RlMetrics) -> Result<(), RlError> {
+        let figure = |name: &str| metrics.get(name).unwrap_or(0.0);
+        let seen = Seen {
+            clip_ratio: figure("response_length/clip_ratio"),
+            repetition: figure("rollout/repetition"),
+            score: figure("critic/score/mean"),
+            entropy: metrics.get("actor/entropy").unwrap_or(f64::MAX),
+        };
+        for alarm in self.state.alarms.see(&self.rl.alarms, seen) {
+            match alarm.action {
+                AlarmAction::Stop => {
+                    self.save(done, false)?;
+                    self.keeper.wait()?;
+                    let before = done.saturating_sub(self.rl.alarms.window);
+                    let dir = &self.recipe.run.dir;
+                    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+                    let seed = self.seed.wrapping_add(1);
+                    return Err(RlError::Collapse {
+                        step: done,
+                        what: alarm.what,
+                        from: self.keeper.checkpoint_at(before)?,
+                        seed,
+                        dir: dir.with_file_name(format!("{name}-seed-{seed}")),
+                    });
+                }
+                _ => self.watcher.note(&format!("step {done}: alarm: {}", alarm.what)),
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_samples(&mut self, done: u64, lessons: &[Lesson]) -> Result<(), RlError> {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            step: u64,
+            data_source: &'a str,
+            prompt: &'a str,
+            response: &'a str,
+            ground_truth: &'a str,
+            score: f64,
+            reward: f64,
+            advantage: f64,
+            tokens: usize,
+            truncated: bool,
+        }
+        for Lesson { sample, advantages, .. } in lessons.iter().take(self.rl.samples_per_step as usize) {
+            let Ok(rating) = &sample.rating else { continue };
+            self.keeper.sample(&Line {
+                step: done,
+                data_source: &sample.prompt.data_source,
+                prompt: &sample.prompt.text,
+                response: &sample.text,
+                ground_truth: &sample.prompt.answer,
+                score: score(rating, &self.rl.rewards),
+                reward: rating.total,
+                advantage: advantages.first().copied().unwrap_or(0.0),
+                tokens: sample.tokens.len(),
+                truncated: sample.truncated,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn save(&mut self, done: u64, milestone: bool) -> Result<(), RlError> {
+        let state = serde_json::to_value(&self.state)
+            .map_err(|error| TrainError::Io { path: self.recipe.run.dir.clone(), source: error.into() })?;
+        let saved = Saved { step: done, consumed_tokens: self.consumed_tokens, state, milestone };
+        Ok(self.keeper.save(&mut self.device.queue, &self.device.trainer, &saved)?)
+    }
+}
