@@ -181,9 +181,8 @@ pub(crate) fn allocate(
         }
     };
     let (shapes, options) = (shapes(recipe)?, TrainerOptions { recompute, ..TrainerOptions::default() });
-    let trainer = queue.with_forward(forward(recipe), |queue| {
-        Trainer::with(queue, net, adamw(recipe), &shapes, options)
-    })?;
+    let trainer = queue
+        .with_forward(forward(recipe), |queue| Trainer::with(queue, net, adamw(recipe), &shapes, options))?;
     queue.seal();
     Ok(Ready { queue, trainer, session })
 }
