@@ -261,4 +261,23 @@ mod tests {
             assert!(error.contains(said), "{said}: {error}");
         }
     }
+
+    #[test]
+    fn no_text_is_more_than_a_mistake() {
+        let mut random = crate::random::Random::new(1);
+        let source = BUILT_IN.iter().find(|(name, _)| *name == "sat").unwrap().1;
+        let pieces = ["\"", "{{", "}}", "[", "]", "=", "\n", "tasks", "1e9", "-1", "é", "{%", "0"];
+        for _ in 0..2_000 {
+            let mut text: Vec<char> = source.chars().collect();
+            for _ in 0..=random.below(3) {
+                let at = random.below(text.len());
+                let end = (at + random.below(9)).min(text.len());
+                text.splice(at..end, pieces[random.below(pieces.len())].chars());
+            }
+            let text: String = text.into_iter().collect();
+            if let Ok(reader) = Reader::new("sat.toml", &text, &Task::keys()) {
+                let _ = Task::build("sat", reader, None);
+            }
+        }
+    }
 }

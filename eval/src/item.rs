@@ -305,4 +305,24 @@ mod tests {
     fn a_hash_is_what_other_programs_call_sha256() {
         assert_eq!(sha256("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     }
+
+    #[test]
+    fn in_a_conversation_the_prompt_is_what_the_user_says() {
+        let item = Item {
+            index: 0,
+            id: "0".into(),
+            doc: Map::new(),
+            prompt: "How many?".into(),
+            gold: vec!["3".into()],
+            question: String::new(),
+            choices: Vec::new(),
+        };
+        let (file, shots) = (String::new(), 0);
+        let items = Items { items: vec![item], found: 1, file, shots, examples: None, own_examples: false };
+        let source = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}";
+        let template = ChatTemplate::new(source, None, None).unwrap();
+        let prompt = |system| items.in_chat(&template, system).unwrap().items[0].prompt.clone();
+        assert_eq!(prompt(None), "[user]How many?[assistant]");
+        assert_eq!(prompt(Some("Be short.")), "[system]Be short.[user]How many?[assistant]");
+    }
 }

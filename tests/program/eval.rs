@@ -393,3 +393,12 @@ fn the_example_of_the_page_on_tasks_runs() {
     assert!(check.contains("capitals  strict      3       3       0"), "{check}");
     assert!(run(commands[2]).contains("exact_match"));
 }
+
+#[test]
+fn the_page_on_evaluation_has_every_key_of_a_task_file() {
+    let page = include_str!("../../docs/eval.md");
+    for (key, doc) in octo_eval::KEYS {
+        let row = format!("| `{key}` | {doc} |\n");
+        assert!(page.contains(&row), "docs/eval.md lacks `{key}`, or says something else of it");
+    }
+}
