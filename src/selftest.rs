@@ -124,13 +124,13 @@ pub fn run(args: Args) -> Result<()> {
 
 /// A case that is there, or one that is made when its turn comes.
 enum Source {
-    Ready(String, Case),
+    Ready(String, Box<Case>),
     Grid(GridCase),
 }
 
 impl Source {
     fn ready(case: Case) -> Source {
-        Source::Ready(format!("{}/{}", case.op.name(), case.name), case)
+        Source::Ready(format!("{}/{}", case.op.name(), case.name), Box::new(case))
     }
 
     fn name(&self) -> &str {
@@ -142,7 +142,7 @@ impl Source {
 
     fn case(&self) -> Cow<'_, Case> {
         match self {
-            Source::Ready(_, case) => Cow::Borrowed(case),
+            Source::Ready(_, case) => Cow::Borrowed(case.as_ref()),
             Source::Grid(case) => Cow::Owned(case.make()),
         }
     }
