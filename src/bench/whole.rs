@@ -220,11 +220,9 @@ fn recorded(config: &ModelConfig, whole: &Whole) -> Result<(Vec<Op>, Inputs)> {
         Whole::Decode { batch } => {
             let mut decoding = Decoding::new(&mut queue, config.clone(), batch, 2)?;
             decoding.run(&mut queue)?;
-            let ops: Vec<Op> = events(&recording, 0).into_iter().flatten().collect();
-            // A pass looks its tokens up and, at its end, the rows to draw after.
-            let lookups = ops.iter().enumerate().filter(|(_, op)| matches!(op, Op::Embed(_)));
-            let first = lookups.map(|(at, _)| at).nth_back(1).unwrap_or(0);
-            Ok((ops[first..].to_vec(), Inputs { document: 1, context: CONTEXT }))
+            // A pass in which all decode is a program.
+            let ops = events(&recording, 0).into_iter().rfind(|ops| ops.len() > 1).unwrap_or_default();
+            Ok((ops, Inputs { document: 1, context: CONTEXT }))
         }
     }
 }
@@ -332,8 +330,10 @@ impl Decoding {
         let net = Net::allocate(queue, config, dtype, context)?;
         let cache_tokens = batch * context.next_multiple_of(octo_ops::PAGE_TOKENS);
         let limits = Limits { rows: batch * CONTEXT, requests: batch, context, cache_tokens };
+        // Each prompt is another: equal ones would share their pages.
+        let token = move |i: u32| (i.wrapping_mul(0x9e37_79b1) >> 8) % vocab;
         let request = |sample: u32| Request {
-            prompt: (0..CONTEXT).map(|i| (i.wrapping_mul(0x9e37_79b1) >> 8) % vocab).collect(),
+            prompt: (0..CONTEXT).map(|i| token(sample * CONTEXT + i)).collect(),
             max_new_tokens: drawn,
             sampling: Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0 },
             seed: 1,

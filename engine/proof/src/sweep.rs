@@ -26,7 +26,7 @@ mod tests {
     fn every_product_of_the_benches_has_variants_and_streams_have_none() {
         for case in bench_cases(&MODELS[0]) {
             let op = case.op().unwrap();
-            let streams = ["rms_norm", "swiglu_backward", "adamw", "random_fill"];
+            let streams = ["rms_norm", "swiglu", "swiglu_backward", "adamw", "random_fill"];
             let (name, entries) = variants(&op);
             assert_eq!(entries.is_empty(), streams.contains(&op.name()), "{}", op.name());
             assert!(entries.iter().all(|entry| entry.starts_with(name)));

@@ -201,13 +201,15 @@ fn slices_of_a_row_move_what_the_head_of_the_source_says() {
     assert_eq!(32 * summed.global_reads.sectors, logits);
     assert_eq!(512 * summed.global_reads.requests, logits);
     assert_eq!(summed.unique_bytes_written, 8 * parts + 8 * 8 * 256 + 8);
-    // Logits, two numbers a part, the policy, the sums of slices, the counter that blocks wait for; and the histograms. How
+    // Logits, two numbers a part, the policy, the sums of slices, the counter that blocks wait for; and the histograms
+    // and what the cuts leave, two numbers a part. How
     // often a block asks for the counter is a matter of time, so sectors say nothing.
     let plainly = logits + 8 * parts + 32 + 8 * slices + 4;
-    assert_eq!([plain.unique_bytes_read, cut.unique_bytes_read], [plainly, plainly + 8 * 8 * 256]);
+    let kept = 8 * parts;
+    assert_eq!([plain.unique_bytes_read, cut.unique_bytes_read], [plainly, plainly + 8 * 8 * 256 + kept]);
     // What a draw leaves for other blocks and for the caller; the histograms' bins that are not empty are few.
     assert_eq!(plain.unique_bytes_written, 8 * slices + 4 + 12);
-    assert!(cut.unique_bytes_written <= plain.unique_bytes_written + 8 * 8 * 256);
+    assert!(cut.unique_bytes_written <= plain.unique_bytes_written + 8 * 8 * 256 + kept);
     // Weights and parts are read along banks; so are digits.
     assert_eq!([summed.bank_conflicts(), plain.bank_conflicts()], [0, 0]);
     // A meeting is two barriers; three more come before the first and with it, five with each histogram.
@@ -215,12 +217,12 @@ fn slices_of_a_row_move_what_the_head_of_the_source_says() {
     assert_eq!([barriers(&plain), barriers(&cut)], [4, 4 + 8 * 5]);
 }
 
-/// As the heads of the sources say: three ways through the logits, and four more for each cut.
+/// As the heads of the sources say: three ways through the logits, four more for each cut, and one after cuts.
 #[test]
 fn a_block_that_has_a_row_to_itself_reads_it_as_often_as_stated() {
     let vocab = 1 << 13;
     let logits = u64::from(vocab) * 4;
-    for (top_k, top_p, ways) in [(0, 1.0, 3), (50, 1.0, 7), (50, 0.9, 11)] {
+    for (top_k, top_p, ways) in [(0, 1.0, 3), (50, 1.0, 8), (50, 0.9, 12)] {
         let policy = SamplingRow { temperature: 1.0, top_k, top_p, min_p: 0.0, ..policies(1)[0] };
         let (_, did) = samples_with(&of_size(1), &[policy], vocab);
         let counters = &did[0].1;
