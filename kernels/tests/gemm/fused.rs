@@ -2,11 +2,12 @@
 //! to memory and moves no rounding point. The sums are those of `head_logits`, whose epilogue only stores them.
 
 use crate::device::Device;
-use crate::problem::{ROUGH, run, shape};
+use crate::problem::{ROUGH, prepare, run, shape};
 use half::bf16;
 use octo_kernels::qkv_rope::qkv_rope;
+use octo_kernels::swiglu::swiglu;
 use octo_kernels::tuning::{Capability, Row, Tuning, rows};
-use octo_ops::{DType, QkvRope, View};
+use octo_ops::{DType, QkvRope, Swiglu, View};
 
 const M: u32 = 70;
 const K: u32 = 328;
@@ -50,6 +51,21 @@ fn gate_and_up_are_the_rounded_sums_and_their_product_is_the_same_kept_or_not() 
         let (kept, alone) = (of(true), of(false));
         assert_eq!(bits(&kept.second.unwrap()), wanted, "{}", row.entry);
         assert_eq!(bits(&kept.out), bits(&alone.out), "{}", row.entry);
+    }
+}
+
+#[test]
+fn the_product_of_gate_and_up_is_what_their_own_kernel_makes_of_them() {
+    for row in rows_of("gate_up_swiglu") {
+        let mut device = Device::new(7);
+        let fused = prepare(&mut device, row, shape(M, 96, K), &ROUGH, true);
+        device.launch(&fused.launch).unwrap();
+        let product = device.matrix("product", DType::Bf16, [M, 48], 48);
+        let op = Swiglu { gate_up: fused.second.unwrap(), product };
+        for launch in swiglu(&op, &device).unwrap() {
+            device.launch(&launch).unwrap();
+        }
+        assert_eq!(bits(&device.read(&fused.out)), bits(&device.read(&product)), "{}", row.entry);
     }
 }
 

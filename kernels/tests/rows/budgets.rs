@@ -2,13 +2,16 @@
 
 use crate::device::{Device, rough};
 use octo_kernels::bias_backward::bias_backward;
+use octo_kernels::copy_pages::copy_pages;
 use octo_kernels::embed::embed;
 use octo_kernels::embed_backward::embed_backward;
+use octo_kernels::feed_tokens::feed_tokens;
 use octo_kernels::grad_norm::grad_norm;
 use octo_kernels::loss_sum::loss_sum;
 use octo_kernels::rms_norm_backward::rms_norm_backward;
 use octo_kernels::rope_backward::rope_backward;
-use octo_ops::{BiasBackward, DType, Embed, EmbedBackward, GradNorm, LossSum, RmsNormBackward, RopeBackward};
+use octo_ops::{BiasBackward, CopyPages, DType, Embed, EmbedBackward, FeedTokens, GradNorm, LossSum};
+use octo_ops::{RmsNormBackward, RopeBackward};
 use octo_ptx::count::Counters;
 
 /// Sectors asked for are at most a twentieth more than the floor's bytes, and shared memory has no conflicts.
@@ -168,4 +171,34 @@ fn an_order_takes_no_more_instructions_a_comparison_than_stated() {
     let [few, many] = [1024, 2048].map(ordering);
     let taken = (many.0 - few.0) as f64 / (many.1 - few.1) as f64;
     assert!((19.0..=20.0).contains(&taken), "{taken}");
+}
+
+#[test]
+fn copied_pages_move_once_each_way() {
+    let mut device = Device::new();
+    let list = |device: &mut Device, pages: [u32; 2]| device.words(DType::U32, &[2], &pages);
+    let op = CopyPages {
+        from: list(&mut device, [1, 2]),
+        to: list(&mut device, [5, 6]),
+        pages: bf16(&mut device, &[2, 8, 8192], 1),
+    };
+    let launches = copy_pages(&op, &device);
+    let done = device.run(launches);
+    // Two pages in each of two layers are four blocks; each of a block's eight warps reads both ends.
+    let bytes = 2 * 2 * 8192 * 2;
+    within(&done[0].1, bytes + 4 * 8 * 2 * 32, bytes);
+    assert_eq!(done[0].1.global_writes.wide_share(), 1.0);
+}
+
+#[test]
+fn fed_tokens_are_picked_once() {
+    let mut device = Device::new();
+    let op = FeedTokens {
+        tokens: device.tensor(DType::U32, &[256], 0, |t| (t * 7 % 256) as f32),
+        source: device.tensor(DType::U32, &[256], 0, |t| (255 - t) as f32),
+        ids: device.tensor(DType::U32, &[256], 0, |_| 0.0),
+    };
+    let launches = feed_tokens(&op, &device);
+    let done = device.run(launches);
+    within(&done[0].1, 2 * 256 * 4, 256 * 4);
 }

@@ -14,6 +14,7 @@ use nvrtc::Nvrtc;
 use octo_durable::{Disk, write_bytes};
 use octo_kernels::source::{self, Unit};
 use ptxas::{Ptxas, Resources};
+use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -67,14 +68,10 @@ fn compile(root: &Path, nvrtc: &Nvrtc, ptxas: &Ptxas) -> anyhow::Result<Files> {
     let mut files = Files::new();
     let mut resources: BTreeMap<String, [Resources; TARGETS.len()]> = BTreeMap::new();
     let mut by_source: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-    for unit in &units {
-        let module = format!("{SHIPPED}/{}.ptx", unit.name);
-        let path = format!("{SOURCES}/{}.cu", unit.source);
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-        let compiled = nvrtc.compile(&path, &text, &unit.flags())?;
-        let ptx = format!("{}\n{}", source::first_line(folder, unit)?, from_root(&compiled, root)?);
-        let [first, second] = TARGETS.map(|target| ptxas.assemble(&ptx, target));
-        let (first, mut second) = (first.context(module.clone())?, second.context(module.clone())?);
+    // In parallel: a unit takes seconds, most of them ptxas's.
+    let made: Vec<Made> =
+        units.par_iter().map(|unit| make(unit, root, nvrtc, ptxas)).collect::<anyhow::Result<_>>()?;
+    for (unit, Made { module, ptx, taken: [first, mut second] }) in units.iter().zip(made) {
         for (entry, taken) in first {
             let on_second =
                 second.remove(&entry).with_context(|| format!("{entry} is lost on {}", TARGETS[1]))?;
@@ -97,6 +94,24 @@ fn compile(root: &Path, nvrtc: &Nvrtc, ptxas: &Ptxas) -> anyhow::Result<Files> {
     files.insert(RESOURCES.into(), table(&resources));
     files.insert(LIST.into(), list(&units));
     Ok(files)
+}
+
+/// A module, and what its entries take on each target.
+struct Made {
+    module: String,
+    ptx: String,
+    taken: [BTreeMap<String, Resources>; TARGETS.len()],
+}
+
+fn make(unit: &Unit, root: &Path, nvrtc: &Nvrtc, ptxas: &Ptxas) -> anyhow::Result<Made> {
+    let module = format!("{SHIPPED}/{}.ptx", unit.name);
+    let path = format!("{SOURCES}/{}.cu", unit.source);
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    let compiled = nvrtc.compile(&path, &text, &unit.flags())?;
+    let ptx = format!("{}\n{}", source::first_line(Path::new(SOURCES), unit)?, from_root(&compiled, root)?);
+    let [first, second] = TARGETS.map(|target| ptxas.assemble(&ptx, target));
+    let taken = [first.context(module.clone())?, second.context(module.clone())?];
+    Ok(Made { module, ptx, taken })
 }
 
 /// The PTX with the paths of `.file` counted from the root, as on every other machine.
