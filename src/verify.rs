@@ -71,12 +71,14 @@ fn mode(name: ModeName, benchmark: Option<Benchmark>) -> Result<Mode> {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Row {
     gold: String,
     answer: String,
     mode: Option<ModeName>,
     benchmark: Option<String>,
+    /// Whatever else the row says, handed on.
+    #[serde(flatten)]
+    other: serde_json::Map<String, serde_json::Value>,
 }
 
 #[derive(Serialize)]
@@ -87,6 +89,8 @@ struct Line<'a> {
     answer: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<&'a str>,
+    #[serde(flatten)]
+    other: serde_json::Map<String, serde_json::Value>,
 }
 
 /// Runs `verify`.
@@ -124,12 +128,16 @@ pub fn run(args: Args) -> Result<()> {
     let standard_output = PathBuf::from("-");
     let mut output = LineWriter::open(Some(args.output.as_deref().unwrap_or(&standard_output)))?;
     for (row, outcome) in rows.iter().zip(&outcomes) {
+        // Judged lines may be judged again.
+        let mut other = row.other.clone();
+        other.retain(|name, _| !["equal", "verdict", "why"].contains(&name.as_str()));
         output.write(&Line {
             equal: outcome.verdict == Verdict::Equal,
             verdict: outcome.verdict.name(),
             gold: &row.gold,
             answer: &outcome.answer,
             why: args.explain.then_some(&outcome.why),
+            other,
         })?;
     }
     Ok(())

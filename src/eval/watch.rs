@@ -3,6 +3,7 @@
 use super::{Run, models};
 use crate::io::say;
 use anyhow::{Context, Result, bail};
+use octo_durable::Holder;
 use octo_eval::{Items, Task, checkpoints};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -21,6 +22,7 @@ pub fn milestones(run: &Run, tasks: &[(Task, Items)], watched: &Path) -> Result<
     models::leave_at_once_on_signals()?;
     let fs = models::disk()?;
     let mut seen = BTreeSet::new();
+    let mut told = false;
     loop {
         // Asked first: a milestone written just before the end is then found below.
         let ended = ended(watched)?;
@@ -34,6 +36,14 @@ pub fn milestones(run: &Run, tasks: &[(Task, Items)], watched: &Path) -> Result<
         if let Some(state) = ended {
             return say(&format!("the run is {state}: {} milestones evaluated", seen.len()));
         }
+        let abandoned = abandoned(watched)?;
+        if abandoned && !told {
+            say(&format!(
+                "{}: no process writes here any more, yet the run has not ended; looking for it to be resumed, until Ctrl-C",
+                watched.display()
+            ))?;
+        }
+        told = abandoned;
         sleep(LOOK);
     }
 }
@@ -48,4 +58,10 @@ fn ended(run: &Path) -> Result<Option<String>> {
     let status: Value = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
     let state = status["state"].as_str().unwrap_or_default();
     Ok((!matches!(state, "running" | "saving")).then(|| state.to_owned()))
+}
+
+/// Whether a run that has begun has no writer: killed, or its machine gone.
+fn abandoned(run: &Path) -> Result<bool> {
+    let begun = run.join("status.json").exists();
+    Ok(begun && Holder::named_in(&run.join("lock"))?.is_none_or(|writer| writer.seems_dead()))
 }

@@ -3,6 +3,7 @@
 use crate::folder::{Folder, MODEL, RECIPE, json_lines};
 use serde_json::{Value, json};
 use std::fs;
+use std::io::{BufRead, BufReader};
 
 /// Which word stands behind which: what the tiny model learns by heart.
 const WORDS: [(&str, &str); 12] = [
@@ -259,6 +260,14 @@ fn a_watched_run_has_each_milestone_evaluated() {
     assert!(csv.contains("run__milestones__step-00000040,strict,"), "{csv}");
     let error = folder.fail(args.map(|arg| if arg == "run" { "tasks" } else { arg }));
     assert!(error.contains("tasks: no run here"), "{error}");
+    // As a trainer leaves its folder that was killed.
+    folder.put("run/status.json", "{\"state\": \"running\"}");
+    let mut watching = folder.start(args, ("OCTO_LOG", "off"));
+    let said = BufReader::new(watching.stdout.as_mut().unwrap()).lines().map(Result::unwrap);
+    let told = said.take(200).any(|line| line.contains("no process writes here any more"));
+    watching.kill().unwrap();
+    watching.wait().unwrap();
+    assert!(told, "a run without a writer is told of");
 }
 
 #[test]

@@ -24,6 +24,11 @@ fn lines_are_judged_in_their_order() {
     assert_eq!(lines[0]["equal"], true);
     assert_eq!(lines[0]["answer"], "5");
     assert_eq!(lines[1]["verdict"], "not equal");
+    folder.put("rows.jsonl", "{\"id\": 7, \"gold\": \"5\", \"answer\": \"5\", \"equal\": false}\n");
+    folder.succeed(["verify", "--input", "rows.jsonl", "--output", "judged.jsonl"]);
+    let again = folder.succeed(["verify", "--input", "judged.jsonl"]).stdout;
+    let judged = "{\"equal\":true,\"verdict\":\"equal\",\"gold\":\"5\",\"answer\":\"5\",\"id\":7}\n";
+    assert_eq!(again, judged, "what else a row says is handed on; judged rows may be judged again");
     folder.put("bad.jsonl", "{\"gold\": \"5\", \"answer\": \"5\"}\n{\"gold\": \"5\"}\n");
     let error = folder.fail(["verify", "--input", "bad.jsonl"]);
     assert!(error.contains("bad.jsonl") && error.contains('2') && error.contains("answer"), "{error}");

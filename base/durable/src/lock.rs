@@ -35,6 +35,29 @@ pub struct Holder {
     pub seen: u64,
 }
 
+impl Holder {
+    /// Whom the lock file at `path` names: nobody where there is none, or where it was given back. Takes no lock.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn named_in(path: &Path) -> Result<Option<Holder>, DurableError> {
+        match File::open(path) {
+            Ok(mut file) => read(&mut file).map_err(DurableError::io("read", path)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(DurableError::io("open", path)(error)),
+        }
+    }
+
+    /// Whether there is no such process on this machine, or it has given no sign of life for three minutes.
+    pub fn seems_dead(&self) -> bool {
+        let gone = || match i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw) {
+            Some(pid) => rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH),
+            None => true,
+        };
+        now().saturating_sub(self.seen) >= DEAD_AFTER || (self.host == host() && gone())
+    }
+}
+
 /// A folder's lock, held until this is dropped or the process ends.
 #[derive(Debug)]
 pub struct RunLock {
@@ -176,6 +199,27 @@ mod tests {
         let dead = holder(&host(), None, now());
         put(&path, &serde_json::to_string(&dead).unwrap());
         assert_eq!(RunLock::take(&path, None).unwrap().took_over(), Some(&dead));
+    }
+
+    #[test]
+    fn a_writer_seems_dead_when_its_process_is_gone_or_its_signs_stop() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        assert_eq!(Holder::named_in(&path).unwrap(), None);
+        let lock = RunLock::take(&path, None).unwrap();
+        let me = Holder::named_in(&path).unwrap().unwrap();
+        assert!(me.pid == std::process::id() && !me.seems_dead());
+        drop(lock);
+        assert_eq!(Holder::named_in(&path).unwrap(), None, "it was given back");
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = child.id();
+        child.wait().unwrap();
+        assert!(Holder { pid, ..me.clone() }.seems_dead());
+        assert!(
+            !holder("there", None, now()).seems_dead(),
+            "another machine's processes are not seen from here"
+        );
+        assert!(holder("there", None, now() - DEAD_AFTER).seems_dead());
     }
 
     #[test]

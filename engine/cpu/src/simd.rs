@@ -123,7 +123,6 @@ pub(crate) trait Kernel {
 }
 
 /// Runs `kernel` compiled for `isa`.
-#[inline]
 pub(crate) fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
     // SAFETY: an `Isa` other than `Portable` is only ever made by `Isa::available`, which asked the processor.
     unsafe {
@@ -132,9 +131,16 @@ pub(crate) fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
             Isa::Avx512 => x86::with_avx512(kernel),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => x86::with_avx2(kernel),
-            _ => kernel.run::<Portable>(),
+            _ => with_portable(kernel),
         }
     }
+}
+
+/// A function of its own, as the other sets' are: else every caller would hold a copy of the kernel.
+#[inline(never)]
+unsafe fn with_portable<K: Kernel>(kernel: K) -> K::Output {
+    // SAFETY: plain Rust runs anywhere; the kernel's own contract is the caller's care.
+    unsafe { kernel.run::<Portable>() }
 }
 
 /// Plain Rust in arrays of eight.

@@ -92,7 +92,7 @@ impl Tile<'_> {
 ///
 /// # Panics
 /// When K differs between `x` and `weight`, or `column_multiple` is 0.
-pub fn forward(x: Matrix, weight: Weight, column_multiple: usize, epilogue: &(impl Fn(Tile) + Sync)) {
+pub fn forward(x: Matrix, weight: Weight, column_multiple: usize, epilogue: &(dyn Fn(Tile) + Sync)) {
     let left = Operand { matrix: x, along_rows: true };
     match weight {
         Weight::F32(matrix) => {

@@ -34,12 +34,13 @@ impl<T: Copy> Operand<'_, T> {
 }
 
 /// `left · right`, handed out tile by tile.
-pub(super) struct Product<'a, E, F> {
+pub(super) struct Product<'a, E> {
     pub left: Operand<'a, f32>,
     pub right: Operand<'a, E>,
     /// Tiles begin at multiples of this column.
     pub column_multiple: usize,
-    pub epilogue: &'a F,
+    // Called once a tile, so that a call through a pointer costs nothing, and each product is compiled once.
+    pub epilogue: &'a (dyn Fn(Tile) + Sync),
 }
 
 /// Runs `task(0 .. count)`, on several threads if `parallel`.
@@ -51,7 +52,7 @@ fn for_each(count: usize, parallel: bool, task: impl Fn(usize) + Sync) {
     }
 }
 
-impl<E: Element, F: Fn(Tile) + Sync> Product<'_, E, F> {
+impl<E: Element> Product<'_, E> {
     /// Computes all tiles.
     pub(super) fn run(&self) {
         let (rows, cols, terms) = (self.left.outputs(), self.right.outputs(), self.left.terms());
