@@ -55,6 +55,7 @@ fn decode(queue: &mut Queue, net: &Net, session: &mut Session, tokens: u64) -> R
             seed: 0,
             sample: 0,
             stop_tokens: Vec::new(),
+            support: false,
         };
         let mut start = None;
         generate(queue, net, session, &[request], |_, _| {

@@ -161,6 +161,7 @@ fn decode(mut queue: Queue, scale: Scale) -> Outcome {
             seed: 0,
             sample: 0,
             stop_tokens: Vec::new(),
+            support: false,
         };
         let mut arrived = Vec::new();
         generate(&mut queue, &net, &mut session, &[request], |_, _| {
@@ -198,6 +199,7 @@ fn rollout(mut queue: Queue, scale: Scale) -> Outcome {
             seed: 0,
             sample: 0,
             stop_tokens: Vec::new(),
+            support: false,
         };
         let requests: Vec<Request> = prompts.into_iter().zip(lengths).map(each).collect();
         let start = Instant::now();

@@ -144,6 +144,7 @@ fn requests(args: &Args, prompts: Vec<Vec<u32>>, stop_tokens: Vec<u32>) -> Vec<R
             seed: args.seed.wrapping_add(i as u64),
             sample,
             stop_tokens: stop_tokens.clone(),
+            support: false,
         })
     };
     prompts.into_iter().enumerate().flat_map(each).collect()

@@ -134,6 +134,7 @@ impl Generator for Engine<'_> {
                 seed: ask.seed,
                 sample: ask.sample,
                 stop_tokens: self.stop_tokens.to_vec(),
+                support: false,
             })
             .collect();
         let mut failed = None;

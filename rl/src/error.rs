@@ -15,11 +15,6 @@ pub enum RlError {
     /// The recipe is one for `train`.
     #[error("this recipe has no [rl]: run `octo-engine train` with it")]
     NotRl,
-    /// Responses would be drawn from a distribution that the trainer cannot see.
-    #[error(
-        "[rl.sampling] cuts the distribution (top_k, top_p or min_p), and what was kept does not reach the trainer yet; leave          the cuts out"
-    )]
-    Cut,
     /// A row does not have what a prompt needs.
     #[error("{origin}: there is no {what} where verl's rows have it; say where it is in [rl.fields]")]
     Field {

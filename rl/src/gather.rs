@@ -151,6 +151,7 @@ mod tests {
             prompt: Arc::clone(&prompts(1)[0]),
             tokens: vec![1],
             logprobs: vec![-1.0],
+            supports: None,
             text: String::new(),
             truncated: false,
             rating: rating.map(|total| Rating { total, parts: Vec::new() }).map_err(str::to_owned),

@@ -5,9 +5,11 @@ use crate::packing::{Packed, pack};
 use crate::rollout::Sample;
 use crate::run::Device;
 use crate::{Clipping, Importance, KlEstimator, Normalise, PolicyLoss, RlError, Totals};
-use octo_infer::score;
+use octo_infer::{Supports, score};
 use octo_model::{MicroBatch, Net};
+use octo_ops::support;
 use octo_recipe::{ImportanceKind, KlKind, KlPlace, LossKind, Normalisation, OldLogprobs, Rl};
+use std::ops::Range;
 
 /// A sample with what it is learned by.
 pub(crate) struct Lesson {
@@ -127,8 +129,14 @@ impl Learner<'_> {
         pack(sequences, self.rl.micro_batch_tokens as usize)
     }
 
-    /// Runs a micro-batch forward; gives each member's log-probabilities and entropies.
-    fn forward(&self, device: &mut Device, packed: &Packed) -> Result<(Vec<f32>, Vec<f32>), RlError> {
+    /// Runs a micro-batch of some of these lessons forward; gives the log-probability and the entropy of each row, under
+    /// the distribution that was sampled from.
+    fn forward(
+        &self,
+        device: &mut Device,
+        packed: &Packed,
+        lessons: &[Lesson],
+    ) -> Result<(Vec<f32>, Vec<f32>), RlError> {
         // Divided in f32, as the sampler does it.
         let inverse = vec![1.0 / self.rl.sampling.temperature as f32; packed.ids.len()];
         let batch = MicroBatch {
@@ -138,7 +146,9 @@ impl Learner<'_> {
             cu_seqlens: &packed.cu_seqlens,
             sources: &[],
         };
-        let forward = device.trainer.policy_forward(&mut device.queue, &batch, &inverse, None)?;
+        let supports = supports(packed, lessons, device.trainer.net().config.vocab_size);
+        let forward =
+            device.trainer.policy_forward(&mut device.queue, &batch, &inverse, supports.as_deref())?;
         Ok((forward.logprobs, forward.entropies))
     }
 
@@ -150,7 +160,7 @@ impl Learner<'_> {
         learned: &mut Learned,
     ) -> Result<(), RlError> {
         for packed in self.packed(lessons) {
-            let (logprobs, entropies) = self.forward(device, &packed)?;
+            let (logprobs, entropies) = self.forward(device, &packed, lessons)?;
             for (index, rows) in packed.members {
                 let (old, entropies) = (logprobs[rows.clone()].to_vec(), &entropies[rows]);
                 let lesson = &mut lessons[index];
@@ -179,7 +189,7 @@ impl Learner<'_> {
         let lr = self.rl.schedule.lr(device.trainer.updates());
         device.trainer.begin(&mut device.queue, lr, totals.tokens)?;
         for (number, packed) in packs.iter().enumerate() {
-            let (logprobs, entropies) = self.forward(device, packed)?;
+            let (logprobs, entropies) = self.forward(device, packed, lessons)?;
             let rows = packed.ids.len();
             let (mut coefficients, mut entropy_coefficients) = (vec![0.0f32; rows], vec![0.0f32; rows]);
             for (index, rows) in &packed.members {
@@ -216,6 +226,21 @@ impl Learner<'_> {
         }
         Ok(())
     }
+}
+
+/// What the token after each row could have been, a row of bits each; `None` where nothing was cut.
+fn supports(packed: &Packed, lessons: &[Lesson], vocab: u32) -> Option<Vec<u32>> {
+    let words = support::words(vocab) as usize;
+    let member = |&(index, ref rows): &(usize, Range<usize>)| {
+        lessons[index].sample.supports.as_ref().map(|supports| (supports, rows.clone()))
+    };
+    let members: Vec<(&Supports, Range<usize>)> = packed.members.iter().map(member).collect::<Option<_>>()?;
+    let mut kept = vec![u32::MAX; packed.ids.len() * words];
+    for (supports, rows) in members {
+        let rows = kept[rows.start * words..rows.end * words].chunks_exact_mut(words);
+        rows.enumerate().for_each(|(draw, row)| supports.write(draw, row));
+    }
+    Some(kept)
 }
 
 impl Lesson {

@@ -3,7 +3,7 @@
 use crate::prompts::Prompt;
 use crate::reward::{Judge, Judged, Response};
 use crate::{RlError, run::Device};
-use octo_infer::{Request, Sampling, generate};
+use octo_infer::{Request, Sampling, Supports, generate};
 use octo_text::{StopEvent, StopStrings, TokenStreamDecoder, Tokenizer};
 use octo_trainer::Stop;
 use std::ops::ControlFlow;
@@ -22,6 +22,8 @@ pub(crate) struct Wanted {
 #[derive(Clone, Debug)]
 pub(crate) struct Sampler {
     pub sampling: Sampling,
+    /// Whether samples come with what each token could have been.
+    pub support: bool,
     pub stop_tokens: Vec<u32>,
     pub stop_strings: Vec<String>,
     /// The most tokens.
@@ -36,6 +38,8 @@ pub(crate) struct Sample {
     pub tokens: Vec<u32>,
     /// Log-probability of each under the distribution it was drawn from.
     pub logprobs: Vec<f32>,
+    /// Which tokens each could have been, where the sampler asks for it.
+    pub supports: Option<Supports>,
     /// Without what ended it.
     pub text: String,
     /// Whether it was cut off.
@@ -90,6 +94,7 @@ pub(crate) fn roll_out(
         seed: wanted.seed,
         sample: wanted.sample,
         stop_tokens: sampler.stop_tokens.clone(),
+        support: sampler.support,
     };
     let requests: Vec<Request> = wanted.iter().map(request).collect();
     let watch = || -> Result<_, RlError> {
@@ -146,6 +151,7 @@ pub(crate) fn roll_out(
             prompt: Arc::clone(&wanted.prompt),
             tokens: completion.tokens,
             logprobs: completion.sampled_logprobs,
+            supports: completion.supports,
             text,
             truncated: !ended,
             rating,

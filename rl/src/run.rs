@@ -15,7 +15,7 @@ use octo_model::hf::model_path;
 use octo_model::{ModelConfig, ModelDir, Net, PolicyShape, Recompute, Trainer, TrainerOptions};
 use octo_ops::DType;
 use octo_queue::Queue;
-use octo_recipe::{Advantage, AlarmAction, KlPlace, ModelStart, Recipe, Rl};
+use octo_recipe::{Advantage, AlarmAction, KlPlace, ModelStart, Recipe, Rl, RlSampling};
 use octo_rows::Split;
 use octo_text::Tokenizer;
 use octo_trainer::{Keeper, Observer, Opened, RunState, Saved, Stop, TrainError, TrainOptions, adamw};
@@ -85,10 +85,6 @@ pub fn reinforce(
     watcher: &mut dyn Watcher,
 ) -> Result<RlOutcome, RlError> {
     let rl = recipe.rl.as_ref().ok_or(RlError::NotRl)?;
-    let sampling = &rl.sampling;
-    if (sampling.top_k, sampling.top_p, sampling.min_p) != (None, 1.0, 0.0) {
-        return Err(RlError::Cut);
-    }
     let tokenizer = tokenizer(recipe)?;
     let format = PromptFormat::new(&rl.template, &tokenizer)?;
     let making = Making {
@@ -117,6 +113,12 @@ pub fn reinforce(
     };
     let (keeper, opened) = Keeper::open(recipe, options, watcher.observer(), allocate)?;
     let Opened { mut queue, trainer, session, tokenizer, recipe, step, consumed_tokens, state } = opened;
+    if sampling(rl).is_cut() {
+        let of_supports = |name: &str| ["infer drawn", "policy support"].contains(&name);
+        let bytes: u64 = queue.memory().iter().filter(|(name, _)| of_supports(name)).map(|(_, b)| b).sum();
+        let mib = bytes.div_ceil(1 << 20);
+        watcher.note(&format!("cuts     {mib} MiB on the device for what they leave to be drawn from"));
+    }
     if let Some(net) = &reference {
         fill(net, &recipe, &mut queue)?;
     }
@@ -195,6 +197,17 @@ fn stop_tokens(trainer: &Trainer, tokenizer: &Tokenizer) -> Vec<u32> {
     tokens
 }
 
+/// How responses are drawn.
+fn sampling(rl: &Rl) -> Sampling {
+    let RlSampling { temperature, top_k, top_p, min_p } = rl.sampling;
+    Sampling {
+        temperature: temperature as f32,
+        top_k: top_k.map_or(0, |k| u32::try_from(k).unwrap_or(u32::MAX)),
+        top_p: top_p as f32,
+        min_p: min_p as f32,
+    }
+}
+
 /// Makes everything a run needs on the device, the reference included where there is one.
 fn allocate(
     recipe: &Recipe,
@@ -219,7 +232,12 @@ fn allocate(
     let cache_tokens = count("max_streams", u64::from(requests) * longest)?;
     // One row a request that decodes, and some for prompts.
     let limits = Limits { rows: requests.max(512), requests, context, cache_tokens };
-    let session = Session::allocate(queue, &net, limits)?;
+    // Where responses are drawn from a part of the vocabulary, the trainer has to know from which.
+    let support = sampling(rl).is_cut();
+    let session = match support {
+        true => Session::allocate_with_support(queue, &net, limits)?,
+        false => Session::allocate(queue, &net, limits)?,
+    };
     *reference = match rl.kl.coefficient > 0.0 {
         true => Some(Net::allocate(queue, config.clone(), dtype, context)?),
         false => None,
@@ -233,7 +251,7 @@ fn allocate(
         octo_recipe::Recompute::Block => Recompute::Block,
     };
     // Every row may be a document of its own.
-    let policy = Some(PolicyShape { tokens, documents: tokens, support: false });
+    let policy = Some(PolicyShape { tokens, documents: tokens, support });
     let options = TrainerOptions { recompute, policy };
     Ok((Trainer::with(queue, net, adamw(recipe), &[], options)?, session))
 }
@@ -304,14 +322,10 @@ impl Run<'_> {
     }
 
     fn sampler(&self, step: u64) -> Sampler {
-        let sampling = &self.rl.sampling;
+        let sampling = sampling(self.rl);
         Sampler {
-            sampling: Sampling {
-                temperature: sampling.temperature as f32,
-                top_k: sampling.top_k.unwrap_or(0) as u32,
-                top_p: sampling.top_p as f32,
-                min_p: sampling.min_p as f32,
-            },
+            sampling,
+            support: sampling.is_cut(),
             stop_tokens: self.stop_tokens.clone(),
             stop_strings: self.rl.stop.clone(),
             cap: self.rl.response_cap(step) as usize,

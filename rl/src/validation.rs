@@ -55,7 +55,7 @@ impl Held {
         stop: &Stop,
     ) -> Result<Option<Measured>, RlError> {
         let sampling = Sampling { temperature: self.temperature as f32, top_k: 0, top_p: 1.0, min_p: 0.0 };
-        let sampler = Sampler { sampling, ..sampler.clone() };
+        let sampler = Sampler { sampling, support: false, ..sampler.clone() };
         let each = self.prompts.iter().flat_map(|prompt| (0..self.samples).map(move |_| prompt));
         // Another seed than rollouts have.
         let wanted: Vec<Wanted> = each

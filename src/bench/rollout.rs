@@ -344,5 +344,6 @@ fn request(args: &Args, vocab: u32, prompt: u32, sample: u32) -> Request {
         seed: args.seed.wrapping_add(stream),
         sample,
         stop_tokens: Vec::new(),
+        support: false,
     }
 }

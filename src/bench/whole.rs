@@ -339,6 +339,7 @@ impl Decoding {
             seed: 1,
             sample,
             stop_tokens: Vec::new(),
+            support: false,
         };
         let session = Session::allocate(queue, &net, limits)?;
         Ok(Decoding { net, session, requests: (0..batch).map(request).collect() })

@@ -214,6 +214,95 @@ fn with_a_learning_rate_of_zero_nothing_moves_and_nothing_drifts() {
 }
 
 #[test]
+fn cuts_of_the_distribution_are_learned_through_and_seen_by_both_sides() {
+    let folder = folder(RECIPE);
+    let variants: [&[&str]; 5] = [
+        &["rl.sampling.top_k=5"],
+        &["rl.sampling.top_p=0.8", "rl.old_logprobs=step"],
+        &["rl.sampling.min_p=0.3", "rl.epochs=2"],
+        &["rl.sampling.top_p=0.9", "rl.sampling.temperature=0.7", "rl.dynamic_sampling=3"],
+        &[
+            "rl.sampling.top_k=12",
+            "rl.sampling.top_p=0.95",
+            "rl.sampling.min_p=0.01",
+            "rl.sampling.temperature=1.5",
+        ],
+    ];
+    let run = |dir: &str, variant: &[&str]| {
+        let set = format!("run.dir={dir}");
+        let sets = variant.iter().flat_map(|set| ["--set", set]);
+        let outcome = folder.succeed(RL.into_iter().chain(["--set", &set]).chain(sets));
+        let told = outcome.stdout + &outcome.stderr;
+        assert!(told.contains("cuts     1 MiB on the device"), "{told}");
+        timeless(&folder, dir)
+    };
+    for (number, variant) in variants.iter().enumerate() {
+        let lines = run(&format!("run-{number}"), variant);
+        for name in ["training/rollout_probs_diff_max", "training/first_minibatch_ppo_kl"] {
+            let off = figures(&lines, name);
+            // Under dynamic sampling a step may be left without prompts, and so without this figure.
+            let steps = if variant.contains(&"rl.dynamic_sampling=3") { 4..=6 } else { 6..=6 };
+            assert!(steps.contains(&off.len()) && off.iter().all(|off| *off == 0.0), "{variant:?}: {off:?}");
+        }
+        assert!(figures(&lines, "actor/grad_norm").iter().all(|norm| *norm > 0.0), "{variant:?}");
+        // The entropy is that of what is left: five tokens have less than the logarithm of five.
+        let entropy = figures(&lines, "actor/entropy");
+        assert!(entropy.iter().all(|h| *h > 0.0 && *h < 24f64.ln() - 1e-3), "{variant:?}: {entropy:?}");
+        if number == 0 {
+            assert!(entropy.iter().all(|h| *h <= 5f64.ln() + 1e-6), "{entropy:?}");
+        }
+    }
+    // Neither who else is drawn nor a resume changes what was drawn, or from what.
+    let cut = [variants[4], &["rl.max_streams=3", "run.threads=1"]].concat();
+    assert_eq!(run("few", &cut), timeless(&folder, "run-4"));
+    let again = || {
+        let sets = variants[4].iter().chain(&["run.dir=resumed"]).flat_map(|set| ["--set", set]);
+        RL.into_iter().chain(sets)
+    };
+    let killed = folder.outcome(folder.start(again(), ("OCTO_KILL_AT", "60")));
+    assert_eq!(killed.code, 128 + 9, "{}", killed.stderr);
+    folder.succeed(again());
+    assert_same(&folder, "resumed", "run-4");
+}
+
+#[test]
+fn prompts_all_right_or_all_wrong_move_nothing() {
+    let (head, tail) = RECIPE.split_once("[[rl.rewards]]").unwrap();
+    let (_, tail) = tail.split_once("[[rl.validation]]").unwrap();
+    for (name, pattern) in [("right", "^"), ("wrong", "no such text")] {
+        let reward = format!("[[rl.rewards]]\nkind = \"format\"\npattern = \"{pattern}\"\n");
+        let folder = folder(&format!("{head}{reward}\n[[rl.validation]]{tail}"));
+        let still = ["--set", "rl.entropy_coefficient=0", "--set", "optimizer.weight_decay=0"];
+        let weights = |dir: &str, step: u64| {
+            folder.read(&format!("{dir}/checkpoints/step-{step:08}/model/model.safetensors"))
+        };
+        folder.succeed(RL.into_iter().chain(still));
+        let lines = timeless(&folder, "run");
+        let value = f64::from(u8::from(name == "right"));
+        assert_eq!(figures(&lines, "critic/rewards/mean"), [value; 6]);
+        assert_eq!(figures(&lines, "rollout/zero_std_ratio"), [1.0; 6]);
+        assert_eq!(figures(&lines, "actor/grad_norm"), [0.0; 6]);
+        assert!(weights("run", 4) == weights("run", 6), "{name}");
+        // Where others are asked in their place, all are alike, the rounds end, and so does the step.
+        let others = ["--set", "rl.dynamic_sampling=3", "--set", "run.dir=others"];
+        folder.succeed(RL.into_iter().chain(still).chain(others));
+        let lines = timeless(&folder, "others");
+        assert_eq!(figures(&lines, "rollout/rounds"), [3.0; 6]);
+        assert_eq!(figures(&lines, "rollout/prompts"), [0.0; 6]);
+        assert_eq!(figures(&lines, "training/optimizer_step"), [0.0; 6]);
+        assert!(weights("others", 6) == weights("run", 6), "{name}");
+    }
+}
+
+#[test]
+fn a_divergence_is_not_asked_for_of_a_part_of_the_distribution() {
+    let folder = folder(RECIPE);
+    let sets = ["--set", "rl.kl.coefficient=0.1", "--set", "rl.sampling.top_p=0.9"];
+    let error = folder.fail(RL.into_iter().chain(sets));
+    assert!(error.contains("without cuts"), "{error}");
+}
+
+#[test]
 fn every_algorithm_takes_its_steps_on_policy() {
     let folder = folder(RECIPE);
     let variants: [&[&str]; 6] = [
@@ -407,4 +496,10 @@ fn the_same_recipe_runs_on_the_simulated_gpu_and_is_as_exact_there() {
     assert_eq!(figures(&lines, "training/rollout_probs_diff_max"), [0.0; 2]);
     assert_eq!(figures(&lines, "training/first_minibatch_ppo_kl"), [0.0; 2]);
     assert!(figures(&lines, "actor/grad_norm").iter().all(|norm| *norm > 0.0));
+    let set = |key: &'static str| ["--set", key];
+    let cuts = [set("run.dir=cut"), set("rl.sampling.top_k=7"), set("rl.sampling.temperature=0.9")].concat();
+    folder.succeed(["rl", recipe.to_str().unwrap()].into_iter().chain(args).chain(small).chain(cuts));
+    let lines = folder.lines("cut/metrics.jsonl");
+    assert_eq!(figures(&lines, "training/rollout_probs_diff_max"), [0.0; 2]);
+    assert!(figures(&lines, "actor/entropy").iter().all(|h| *h > 0.0 && *h <= 7f64.ln() + 1e-6));
 }

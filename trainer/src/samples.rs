@@ -46,5 +46,6 @@ fn request(
         seed: recipe.run.seed.wrapping_add(index as u64),
         sample: 0,
         stop_tokens: tokenizer.eos_id().into_iter().collect(),
+        support: false,
     })
 }

@@ -15,6 +15,7 @@ mod rollout;
 mod scheduler;
 mod score;
 mod session;
+mod supports;
 
 pub use generate::generate;
 pub use request::{Completion, FinishReason, Request, Sampling};
@@ -22,6 +23,7 @@ pub use rollout::{Event, Rollout, Work};
 pub use scheduler::{Load, RequestId};
 pub use score::score;
 pub use session::{Limits, Session, Token};
+pub use supports::Supports;
 
 use octo_queue::QueueError;
 
@@ -73,6 +75,12 @@ pub enum InferError {
         /// Tokens that fit.
         context: usize,
     },
+    /// A request that wants supports of a session that has no room for them.
+    #[error("this session does not tell what draws could have been; allocate it with support")]
+    NoSupport {
+        /// Index of the request.
+        request: usize,
+    },
     /// A sampling parameter outside its range.
     #[error("{parameter} is {value}; expected {expected}")]
     Sampling {
@@ -96,6 +104,7 @@ impl InferError {
             | InferError::Token { request, .. }
             | InferError::NoRoom { request, .. }
             | InferError::TooLong { request, .. }
+            | InferError::NoSupport { request }
             | InferError::Sampling { request, .. } => Some(request),
         }
     }

@@ -1,6 +1,6 @@
 //! Requests and what comes of them.
 
-use crate::{InferError, Session, check_tokens};
+use crate::{InferError, Session, Supports, check_tokens};
 use octo_ops::SamplingRow;
 
 /// How tokens are drawn; see [`SamplingRow`] for the order of the cuts.
@@ -14,6 +14,13 @@ pub struct Sampling {
     pub top_p: f32,
     /// Fraction of the likeliest token's probability below which tokens go; 0 for none.
     pub min_p: f32,
+}
+
+impl Sampling {
+    /// Whether there may be tokens that cannot be drawn.
+    pub fn is_cut(&self) -> bool {
+        self.temperature <= 0.0 || self.top_k > 0 || self.top_p < 1.0 || self.min_p > 0.0
+    }
 }
 
 /// One prompt to continue.
@@ -31,6 +38,9 @@ pub struct Request {
     pub sample: u32,
     /// Tokens that end the continuation (they are part of it).
     pub stop_tokens: Vec<u32>,
+    /// Whether the completion tells which tokens each could have been. It takes a session of
+    /// [`Session::allocate_with_support`].
+    pub support: bool,
 }
 
 /// Why a continuation ended.
@@ -52,6 +62,11 @@ pub struct Completion {
     /// Log-probability of each under the distribution that it was drawn from: after temperature and cuts. 0 where the
     /// likeliest is taken.
     pub sampled_logprobs: Vec<f32>,
+    /// Version of the weights that each was drawn under: how often [`Rollout::advance_version`](crate::Rollout::advance_version) had been
+    /// called.
+    pub versions: Vec<u64>,
+    /// Which tokens each could have been, where the request wants it.
+    pub supports: Option<Supports>,
     /// Why it ended.
     pub finish: FinishReason,
 }
@@ -86,6 +101,9 @@ impl Request {
         let (tokens, context) = (self.prompt.len(), session.limits().context as usize);
         if tokens + self.max_new_tokens.min(1) > context {
             return Err(InferError::NoRoom { request: index, tokens, context });
+        }
+        if self.support && !session.has_support() {
+            return Err(InferError::NoSupport { request: index });
         }
         let s = &self.sampling;
         let range = |parameter, value: f32, holds: bool, expected| {

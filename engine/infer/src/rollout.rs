@@ -2,10 +2,11 @@
 
 use crate::batch::{Chunk, Ids};
 use crate::scheduler::{Capacity, Draw, Job, Pass, Scheduler, Span};
+use crate::session::Draws;
 use crate::session::Pending;
-use crate::{Completion, FinishReason, InferError, Load, Request, RequestId, Session, Token};
+use crate::{Completion, FinishReason, InferError, Load, Request, RequestId, Session, Supports, Token};
 use octo_model::Net;
-use octo_ops::{PAGE_TOKENS, SamplingRow};
+use octo_ops::{PAGE_TOKENS, SamplingRow, support};
 use octo_queue::{Queue, QueueError};
 use std::collections::BTreeMap;
 
@@ -69,6 +70,8 @@ struct Active {
     tokens: Vec<u32>,
     logprobs: Vec<f32>,
     sampled_logprobs: Vec<f32>,
+    versions: Vec<u64>,
+    supports: Option<Supports>,
     limit: usize,
 }
 
@@ -76,6 +79,8 @@ struct Active {
 struct InFlight {
     pending: Pending,
     draws: Vec<RequestId>,
+    /// Of the weights.
+    version: u64,
 }
 
 impl Active {
@@ -84,6 +89,8 @@ impl Active {
             tokens: self.tokens.split_off(self.request.prompt.len()),
             logprobs: self.logprobs,
             sampled_logprobs: self.sampled_logprobs,
+            versions: self.versions,
+            supports: self.supports,
             finish,
         }
     }
@@ -126,7 +133,16 @@ impl<'s> Rollout<'s> {
         }
         let (prompt, limit) = (request.prompt.len(), request.limit(self.session));
         let tokens = request.prompt.clone();
-        let active = Active { request, tokens, logprobs: Vec::new(), sampled_logprobs: Vec::new(), limit };
+        let supports = request.support.then(|| Supports::new(self.session.vocab() as u32));
+        let active = Active {
+            request,
+            tokens,
+            logprobs: Vec::new(),
+            sampled_logprobs: Vec::new(),
+            versions: Vec::new(),
+            supports,
+            limit,
+        };
         if limit == prompt {
             // Nothing to draw: it asks for no token, or its prompt fills the context.
             self.empty.push(Event::Finished { id, completion: active.completion(FinishReason::Length) });
@@ -202,24 +218,36 @@ impl<'s> Rollout<'s> {
         self.session.copy_pages(queue, &pass.copies)?;
         let chunks = chunks(&self.scheduler, &self.active, self.in_flight.as_ref(), &pass);
         let draws = policies(&self.active, &pass);
-        let pending = self.session.begin(queue, net, &chunks, &draws)?;
+        // What is not cut needs no set: it is all tokens.
+        let wants = |request: &Request| request.support && request.sampling.is_cut();
+        let support = pass.draws.iter().any(|d| self.active.get(&d.id).is_some_and(|a| wants(&a.request)));
+        let pending = self.session.begin(queue, net, &chunks, &draws, support)?;
         self.work.passes += 1;
         self.work.draws += pass.draws.len() as u64;
         for span in &pass.spans {
             self.work.rows += (span.end - span.start) as u64;
             self.work.keys += span.end as u64;
         }
-        Ok(Some(InFlight { pending, draws: pass.draws.iter().map(|draw| draw.id).collect() }))
+        let version = self.scheduler.load().version;
+        Ok(Some(InFlight { pending, draws: pass.draws.iter().map(|draw| draw.id).collect(), version }))
     }
 
     /// Reads the draws of a pass. Of a request that ended meanwhile they mean nothing.
     fn read(&mut self, queue: &mut Queue, done: InFlight, events: &mut Vec<Event>) -> Result<(), QueueError> {
-        let tokens = self.session.finish(queue, done.pending)?;
+        let Draws { tokens, supports } = self.session.finish(queue, done.pending)?;
+        let mut rows = supports.chunks_exact(support::words(self.session.vocab() as u32).max(1) as usize);
         for (id, token) in done.draws.into_iter().zip(tokens) {
+            let row = rows.next();
             let Some(active) = self.active.get_mut(&id) else { continue };
             active.tokens.push(token.id);
             active.logprobs.push(token.logprob);
             active.sampled_logprobs.push(token.sampled_logprob);
+            active.versions.push(done.version);
+            match (&mut active.supports, row) {
+                (Some(supports), Some(row)) => supports.push(row),
+                (Some(supports), None) => supports.push_whole(),
+                (None, _) => {}
+            }
             events.push(Event::Token { id, token });
             let finish = if active.request.stop_tokens.contains(&token.id) {
                 FinishReason::Stop

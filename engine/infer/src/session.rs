@@ -4,7 +4,7 @@ use crate::batch::{Batch, Chunk};
 use octo_model::{BlockViews, Net};
 use octo_ops::{
     BufferId, CopyPages, DType, Embed, FeedTokens, HeadLogprob, HeadSample, PAGE_TOKENS, Program,
-    SamplingRow, Slot, View,
+    SamplingRow, Slot, View, support,
 };
 use octo_queue::{Queue, QueueError};
 use std::collections::BTreeMap;
@@ -49,17 +49,19 @@ pub struct Session {
     drawn: Drawn,
     copies: [View; 2],
     pipelined: bool,
-    /// Decoding passes of so many rows with these weights.
-    programs: BTreeMap<(BufferId, u32), Program>,
+    /// Decoding passes of so many rows with these weights, with or without support.
+    programs: BTreeMap<(BufferId, u32, bool), Program>,
     readbacks: usize,
 }
 
-/// What is drawn, in one buffer \[3, places\].
+/// What is drawn, in one buffer, so that it comes home in one copy.
 struct Drawn {
-    words: View,
     tokens: View,
     raw: View,
     sampled: View,
+    /// Which tokens each could have been \[places, words\]. The last part, so that what is not used of it need not be
+    /// copied.
+    support: Option<View>,
 }
 
 /// A drawn token.
@@ -79,6 +81,15 @@ pub struct Token {
 pub(crate) struct Pending {
     slot: Slot,
     draws: usize,
+    support: bool,
+}
+
+/// What a pass has drawn.
+#[derive(Debug, Default)]
+pub(crate) struct Draws {
+    pub tokens: Vec<Token>,
+    /// Rows of bits of what each could have been; none where the pass was not asked for them.
+    pub supports: Vec<u32>,
 }
 
 /// Two, so that one pass can be asked for before the draws of the last are read.
@@ -99,6 +110,20 @@ pub(crate) fn rung(rows: u32) -> u32 {
 impl Session {
     /// Allocates the buffers of inference on a model.
     pub fn allocate(queue: &mut Queue, net: &Net, limits: Limits) -> Result<Session, QueueError> {
+        Session::new(queue, net, limits, 0)
+    }
+
+    /// The same, with room for which tokens draws could have been: a bit for each token of the vocabulary, for each
+    /// request under way. Requests may ask for it then.
+    pub fn allocate_with_support(
+        queue: &mut Queue,
+        net: &Net,
+        limits: Limits,
+    ) -> Result<Session, QueueError> {
+        Session::new(queue, net, limits, support::words(net.config.vocab_size))
+    }
+
+    fn new(queue: &mut Queue, net: &Net, limits: Limits, kept: u32) -> Result<Session, QueueError> {
         let c = &net.config;
         let (hidden, ffn, head_dim) = (c.hidden_size, c.intermediate_size, c.head_dim);
         let (heads, kv_heads) = (c.num_attention_heads, c.num_key_value_heads);
@@ -133,9 +158,10 @@ impl Session {
             product: tensor("product", &[n, ffn])?,
             stream_out: stream,
         };
-        let words = queue.tensor("infer drawn", u, &[3, places])?;
-        let drawn =
-            |index: u64, dtype| View::new(words.buffer, index * 4 * u64::from(places), dtype, &[places]);
+        let words = queue.tensor("infer drawn", u, &[3 + kept, places])?;
+        let at = |index: u64| index * 4 * u64::from(places);
+        let drawn = |index: u64, dtype| View::new(words.buffer, at(index), dtype, &[places]);
+        let support = (kept > 0).then(|| View::new(words.buffer, at(3), u, &[places, kept]));
         Ok(Session {
             limits,
             vocab: c.vocab_size as usize,
@@ -146,7 +172,7 @@ impl Session {
             last_rstd: queue.tensor("infer last rstd", f, &[n])?,
             labels: queue.tensor("infer labels", DType::I32, &[n])?,
             logprob: queue.tensor("infer logprob", f, &[n])?,
-            drawn: Drawn { words, tokens: drawn(0, u), raw: drawn(1, f), sampled: drawn(2, f) },
+            drawn: Drawn { tokens: drawn(0, u), raw: drawn(1, f), sampled: drawn(2, f), support },
             copies: [
                 queue.tensor("infer copied pages", u, &[places])?,
                 queue.tensor("infer copies of pages", u, &[places])?,
@@ -160,6 +186,10 @@ impl Session {
     /// What fits.
     pub fn limits(&self) -> Limits {
         self.limits
+    }
+
+    pub(crate) fn has_support(&self) -> bool {
+        self.drawn.support.is_some()
     }
 
     pub(crate) fn vocab(&self) -> usize {
@@ -179,13 +209,14 @@ impl Session {
     /// Starts a pass over the chunks and the draws after some of its rows, (row, policy) each, ascending by row.
     ///
     /// Where every row is drawn after, it is a pass of decoding: when pipelined a program is replayed for it, filled
-    /// up with rows that nobody reads.
+    /// up with rows that nobody reads. With `support` what each draw could have been comes home too.
     pub(crate) fn begin(
         &mut self,
         queue: &mut Queue,
         net: &Net,
         chunks: &[Chunk<'_>],
         draws: &[(u32, SamplingRow)],
+        support: bool,
     ) -> Result<Pending, QueueError> {
         let rows: usize = chunks.iter().map(Chunk::rows).sum();
         let decodes = draws.len() == rows && draws.iter().enumerate().all(|(i, (row, _))| *row as usize == i);
@@ -196,7 +227,7 @@ impl Session {
             let size = rung(rows as u32);
             self.batch.fill_up(size, self.limits.pages());
             self.batch.upload(queue)?;
-            self.replay_decode(queue, net, size)?;
+            self.replay_decode(queue, net, size, support)?;
         } else {
             self.batch.upload(queue)?;
             let feeds = chunks.iter().any(Chunk::is_fed);
@@ -204,40 +235,42 @@ impl Session {
             let (count, documents) = (rows as u32, chunks.len() as u32);
             let stream = queue.range(phase, |queue| self.pass(queue, net, count, documents, feeds))?;
             if decodes {
-                self.draw(queue, net, stream, rows as u32)?;
+                self.draw(queue, net, stream, rows as u32, support)?;
             } else if !draws.is_empty() {
                 let n = draws.len() as u32;
                 let last = self.last.slice_rows(0, n);
                 // Picking rows is a lookup with the stream as the table.
                 queue.run(Embed { ids: self.batch.gather.slice_rows(0, n), weight: stream, out: last })?;
-                self.draw(queue, net, last, n)?;
+                self.draw(queue, net, last, n, support)?;
             }
         }
         self.readbacks += 1;
         let slot = DRAWN[self.readbacks % DRAWN.len()];
         if !draws.is_empty() {
-            queue.begin_readback(slot, self.drawn.words)?;
+            queue.begin_readback(slot, self.drawn.home(draws.len(), support))?;
         }
-        Ok(Pending { slot, draws: draws.len() })
+        Ok(Pending { slot, draws: draws.len(), support })
     }
 
     /// What a pass has drawn, in the order of its draws.
-    pub(crate) fn finish(&self, queue: &mut Queue, pending: Pending) -> Result<Vec<Token>, QueueError> {
-        if pending.draws == 0 {
-            return Ok(Vec::new());
+    pub(crate) fn finish(&self, queue: &mut Queue, pending: Pending) -> Result<Draws, QueueError> {
+        let Pending { slot, draws, support } = pending;
+        if draws == 0 {
+            return Ok(Draws::default());
         }
-        let mut words = vec![0u32; self.drawn.words.elements()];
-        queue.finish_readback(pending.slot, bytemuck::cast_slice_mut(&mut words))?;
-        let (ids, logprobs) = words.split_at(self.drawn.tokens.rows());
-        let (raw, sampled) = logprobs.split_at(ids.len());
-        let tokens = ids.iter().zip(raw).zip(sampled).take(pending.draws);
-        Ok(tokens
-            .map(|((&id, &raw), &sampled)| Token {
-                id,
-                logprob: f32::from_bits(raw),
-                sampled_logprob: f32::from_bits(sampled),
-            })
-            .collect())
+        let mut words = vec![0u32; self.drawn.home(draws, support).elements()];
+        queue.finish_readback(slot, bytemuck::cast_slice_mut(&mut words))?;
+        let places = self.drawn.tokens.rows();
+        let supports = words.split_off(3 * places);
+        let (ids, logprobs) = words.split_at(places);
+        let (raw, sampled) = logprobs.split_at(places);
+        let tokens = ids.iter().zip(raw).zip(sampled).take(draws);
+        let token = |((&id, &raw), &sampled)| Token {
+            id,
+            logprob: f32::from_bits(raw),
+            sampled_logprob: f32::from_bits(sampled),
+        };
+        Ok(Draws { tokens: tokens.map(token).collect(), supports })
     }
 
     /// Copies pages in all layers, \[from, to\] each, with the result that they have one after the other.
@@ -277,13 +310,19 @@ impl Session {
     }
 
     /// A pass of decoding as a program, made when its size is first needed.
-    fn replay_decode(&mut self, queue: &mut Queue, net: &Net, size: u32) -> Result<(), QueueError> {
-        let key = (net.weights.buffer, size);
+    fn replay_decode(
+        &mut self,
+        queue: &mut Queue,
+        net: &Net,
+        size: u32,
+        support: bool,
+    ) -> Result<(), QueueError> {
+        let key = (net.weights.buffer, size, support);
         let program = match self.programs.get(&key) {
             Some(&program) => program,
             None => queue.capture(|queue| {
                 let stream = self.pass(queue, net, size, size, true)?;
-                self.draw(queue, net, stream, size)
+                self.draw(queue, net, stream, size, support)
             })?,
         };
         self.programs.insert(key, program);
@@ -291,7 +330,14 @@ impl Session {
     }
 
     /// Draws after each of so many rows.
-    fn draw(&self, queue: &mut Queue, net: &Net, stream: View, n: u32) -> Result<(), QueueError> {
+    fn draw(
+        &self,
+        queue: &mut Queue,
+        net: &Net,
+        stream: View,
+        n: u32,
+        support: bool,
+    ) -> Result<(), QueueError> {
         let part = |view: View| view.slice_rows(0, n);
         let normed = part(self.block.norm1);
         queue.range("sample", |queue| {
@@ -303,7 +349,7 @@ impl Session {
                 tokens: part(self.drawn.tokens),
                 logprob_raw: part(self.drawn.raw),
                 logprob_sampled: part(self.drawn.sampled),
-                support: None,
+                support: self.drawn.support.filter(|_| support).map(part),
             })
         })
     }
@@ -359,6 +405,15 @@ impl Session {
                 .with_row_stride(2 * half)
         };
         (view(first), view(first + u64::from(half) * bytes))
+    }
+}
+
+impl Drawn {
+    /// What is copied home of so many draws.
+    fn home(&self, draws: usize, support: bool) -> View {
+        let kept = self.support.filter(|_| support).map_or(0, |view| draws * view.row_elements());
+        let words = 3 * self.tokens.rows() + kept;
+        View::new(self.tokens.buffer, 0, DType::U32, &[words as u32])
     }
 }
 

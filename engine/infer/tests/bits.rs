@@ -126,7 +126,7 @@ fn tokens(length: usize, salt: u32, vocab: u32) -> Vec<u32> {
 }
 
 fn request(prompt: Vec<u32>, max_new_tokens: usize, sampling: Sampling, seed: u64) -> Request {
-    Request { prompt, max_new_tokens, sampling, seed, sample: 0, stop_tokens: vec![] }
+    Request { prompt, max_new_tokens, sampling, seed, sample: 0, stop_tokens: vec![], support: false }
 }
 
 fn whole(request: &Request, completion: &Completion) -> Vec<u32> {
@@ -340,6 +340,8 @@ fn a_continuation_ends_at_its_length_its_stop_token_or_the_context() {
         tokens: vec![],
         logprobs: vec![],
         sampled_logprobs: vec![],
+        versions: vec![],
+        supports: None,
         finish: FinishReason::Length,
     };
     assert_eq!(
@@ -391,6 +393,10 @@ fn requests_that_make_no_sense_are_refused_before_anything_runs() {
     assert_eq!(
         refused(Request { prompt: tokens(400, 1, 131), ..good.clone() }),
         "the prompt of 400 tokens fills the context of 400; shorten the prompt"
+    );
+    assert_eq!(
+        refused(Request { support: true, ..good.clone() }),
+        "this session does not tell what draws could have been; allocate it with support"
     );
     let with = |sampling| Request { sampling, ..good.clone() };
     for temperature in [-0.5, f32::NAN, f32::INFINITY] {

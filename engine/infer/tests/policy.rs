@@ -12,9 +12,25 @@ use std::ops::ControlFlow;
 const OPTIMIZER: AdamWConfig =
     AdamWConfig { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.0, clip: 1.0 };
 const PLAIN: Sampling = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0 };
+const CUTS: [Sampling; 5] = [
+    Sampling { temperature: 0.6, ..PLAIN },
+    Sampling { top_k: 5, ..PLAIN },
+    Sampling { top_p: 0.8, ..PLAIN },
+    Sampling { min_p: 0.1, temperature: 1.4, ..PLAIN },
+    Sampling { temperature: 0.7, top_k: 90, top_p: 0.95, min_p: 0.001 },
+];
+/// Of a set of 300 tokens.
+const WORDS: usize = 10;
 
 /// Draws from prompts in a crowd, packs what was drawn, and reads it again with the same weights.
-fn drawn_and_read_again(kind: DeviceKind, dtype: DType, prompts: &[usize], new: usize, tokens: u32) {
+fn drawn_and_read_again(
+    kind: DeviceKind,
+    dtype: DType,
+    prompts: &[usize],
+    new: usize,
+    tokens: u32,
+    sampling: Sampling,
+) {
     let config = json!({
         "model_type": "qwen2", "hidden_size": 32, "intermediate_size": 72, "num_hidden_layers": 2,
         "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "vocab_size": 300,
@@ -24,8 +40,10 @@ fn drawn_and_read_again(kind: DeviceKind, dtype: DType, prompts: &[usize], new: 
     let net =
         Net::allocate(&mut queue, ModelConfig::from_value(config, "test").unwrap(), dtype, 512).unwrap();
     let limits = Limits { rows: 24, requests: 3, context: 320, cache_tokens: 640 };
-    let mut session = Session::allocate(&mut queue, &net, limits).unwrap();
-    let shape = PolicyShape { tokens, documents: prompts.len() as u32, support: false };
+    let is_cut = sampling.is_cut();
+    let allocate = if is_cut { Session::allocate_with_support } else { Session::allocate };
+    let mut session = allocate(&mut queue, &net, limits).unwrap();
+    let shape = PolicyShape { tokens, documents: prompts.len() as u32, support: is_cut };
     let options = TrainerOptions { policy: Some(shape), ..TrainerOptions::default() };
     // No shape of training's own micro-batches: a run may be of policy losses alone.
     let mut trainer = Trainer::with(&mut queue, net, OPTIMIZER, &[], options).unwrap();
@@ -36,16 +54,18 @@ fn drawn_and_read_again(kind: DeviceKind, dtype: DType, prompts: &[usize], new: 
         let request = |(i, &length): (usize, &usize)| Request {
             prompt: (0..length as u32).map(|t| (t * t + 7 * t + 31 * i as u32 + step) % 300).collect(),
             max_new_tokens: new,
-            sampling: PLAIN,
+            sampling,
             seed: 5,
             sample: i as u32,
             stop_tokens: vec![],
+            support: is_cut,
         };
         let requests: Vec<Request> = prompts.iter().enumerate().map(request).collect();
         let go_on = |_, _| ControlFlow::Continue(());
         let completions = generate(&mut queue, trainer.net(), &mut session, &requests, go_on).unwrap();
 
         let (mut ids, mut labels, mut positions, mut cu_seqlens) = (vec![], vec![], vec![], vec![0]);
+        let mut kept: Vec<u32> = Vec::new();
         for (request, completion) in requests.iter().zip(&completions) {
             let sequence: Vec<u32> = request.prompt.iter().chain(&completion.tokens).copied().collect();
             let first = request.prompt.len();
@@ -57,6 +77,15 @@ fn drawn_and_read_again(kind: DeviceKind, dtype: DType, prompts: &[usize], new: 
             positions.extend(0..sequence.len() as u32);
             ids.extend(sequence);
             cu_seqlens.push(ids.len() as u32);
+            if let Some(supports) = &completion.supports {
+                let mut row = [u32::MAX; WORDS];
+                kept.extend(vec![u32::MAX; (first - 1) * WORDS]);
+                for draw in 0..new {
+                    supports.write(draw, &mut row);
+                    kept.extend(row);
+                }
+                kept.extend([u32::MAX; WORDS]);
+            }
         }
         let batch = MicroBatch {
             ids: &ids,
@@ -65,11 +94,12 @@ fn drawn_and_read_again(kind: DeviceKind, dtype: DType, prompts: &[usize], new: 
             cu_seqlens: &cu_seqlens,
             sources: &[],
         };
-        let inverse = vec![1.0; ids.len()];
-        let read = trainer.policy_forward(&mut queue, &batch, &inverse, None).unwrap();
+        let inverse = vec![1.0 / sampling.temperature; ids.len()];
+        let kept = is_cut.then_some(kept.as_slice());
+        let read = trainer.policy_forward(&mut queue, &batch, &inverse, kept).unwrap();
         let is_drawn = |(_, label): &(&f32, &i32)| **label >= 0;
         let again: Vec<f32> = read.logprobs.iter().zip(&labels).filter(is_drawn).map(|(&l, _)| l).collect();
-        let drawn: Vec<f32> = completions.iter().flat_map(|c| &c.logprobs).copied().collect();
+        let drawn: Vec<f32> = completions.iter().flat_map(|c| &c.sampled_logprobs).copied().collect();
         assert_eq!(again.len(), prompts.len() * new);
         for (i, (again, drawn)) in again.iter().zip(&drawn).enumerate() {
             assert!(
@@ -90,11 +120,19 @@ fn drawn_and_read_again(kind: DeviceKind, dtype: DType, prompts: &[usize], new: 
 #[test]
 fn cores_read_again_what_they_have_drawn() {
     for dtype in [DType::F32, DType::Bf16] {
-        drawn_and_read_again(DeviceKind::Cpu, dtype, &[1, 62, 130, 40], 20, 400);
+        drawn_and_read_again(DeviceKind::Cpu, dtype, &[1, 62, 130, 40], 20, 400, PLAIN);
+    }
+}
+
+#[test]
+fn so_they_do_at_other_temperatures_and_where_the_distribution_was_cut() {
+    for sampling in CUTS {
+        drawn_and_read_again(DeviceKind::Cpu, DType::F32, &[1, 62, 40], 20, 200, sampling);
     }
 }
 
 #[test]
 fn kernels_read_again_what_they_have_drawn() {
-    drawn_and_read_again(DeviceKind::Sim, DType::Bf16, &[5, 17], 4, 32);
+    drawn_and_read_again(DeviceKind::Sim, DType::Bf16, &[5, 17], 4, 32, PLAIN);
+    drawn_and_read_again(DeviceKind::Sim, DType::Bf16, &[5, 17], 4, 32, CUTS[4]);
 }

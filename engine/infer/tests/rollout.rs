@@ -5,7 +5,7 @@ use octo_infer::{
     Completion, Event, FinishReason, Limits, Request, RequestId, Rollout, Sampling, Session, generate,
 };
 use octo_model::{ModelConfig, Net};
-use octo_ops::{DType, Precision};
+use octo_ops::{DType, Precision, support};
 use octo_queue::{DeviceKind, Event as Asked, Queue, open, record};
 use serde_json::json;
 use std::collections::{BTreeMap, HashSet};
@@ -37,7 +37,7 @@ impl Engine {
         });
         let config = ModelConfig::from_value(config, "test").unwrap();
         let net = Net::allocate(&mut queue, config, dtype, limits.context).unwrap();
-        let session = Session::allocate(&mut queue, &net, limits).unwrap();
+        let session = Session::allocate_with_support(&mut queue, &net, limits).unwrap();
         queue.seal();
         net.randomise(&mut queue, 11, None).unwrap();
         Engine { queue, net, session }
@@ -70,7 +70,9 @@ fn tokens(length: usize, salt: u32) -> Vec<u32> {
 }
 
 fn request(prompt: Vec<u32>, max_new_tokens: usize, sampling: Sampling, seed: u64) -> Request {
-    Request { prompt, max_new_tokens, sampling, seed, sample: 0, stop_tokens: vec![] }
+    // Passes are mixed in this too.
+    let support = sampling != GREEDY;
+    Request { prompt, max_new_tokens, sampling, seed, sample: 0, stop_tokens: vec![], support }
 }
 
 /// Groups of several samples: prompts within a page, of whole pages, and of pages and a piece.
@@ -188,8 +190,18 @@ fn an_update_of_the_weights_in_the_middle_uses_nothing_cached_before() {
         assert!(!begun.is_empty() && begun.len() < requests.len());
         done.extend(drain(&mut rollout, &mut queue, &net));
         assert_eq!((done.len(), rollout.load().version), (requests.len(), 1));
-        for (id, completion) in done.iter().filter(|(id, _)| !begun.contains(id)) {
-            assert_eq!(completion, &expected[id.0 as usize], "{id:?}, pipelined: {pipelined}");
+        for (id, completion) in done {
+            let (versions, completion) = versions_apart(completion);
+            assert_eq!(versions.len(), completion.tokens.len());
+            if begun.contains(&id) {
+                // What was drawn before the update, then the rest.
+                assert!(versions[0] == 0 && versions.is_sorted(), "{id:?}: {versions:?}");
+                assert!(versions.len() == 1 || versions.ends_with(&[1]), "{id:?}: {versions:?}");
+            } else {
+                assert!(versions.iter().all(|&version| version == 1), "{id:?}: {versions:?}");
+                let expected = versions_apart(expected[id.0 as usize].clone()).1;
+                assert_eq!(completion, expected, "{id:?}, pipelined: {pipelined}");
+            }
         }
     }
 }
@@ -219,7 +231,13 @@ fn an_update_that_changes_nothing_changes_no_bit() {
             done.extend(finished(rollout.advance_version(&mut queue).unwrap()));
         }
     }
-    assert!(done.into_values().eq(expected));
+    let apart = |completion| versions_apart(completion).1;
+    assert!(done.into_values().map(apart).eq(expected.into_iter().map(apart)));
+}
+
+/// Versions of the weights, and the rest of a completion.
+fn versions_apart(mut completion: Completion) -> (Vec<u64>, Completion) {
+    (std::mem::take(&mut completion.versions), completion)
 }
 
 #[test]
@@ -276,6 +294,34 @@ fn both_log_probabilities_come_back() {
     assert!(completion(&mut engine, GREEDY).sampled_logprobs.iter().all(|&l| l == 0.0));
 }
 
+#[test]
+fn supports_come_back_to_those_that_want_them() {
+    let mut engine = Engine::cpu(WIDE, true);
+    let wanting = |sampling| Request { support: true, ..request(tokens(9, 3), 30, sampling, 4) };
+    let narrow = Sampling { top_k: 2, ..PLAIN };
+    // All in one pass, and one beside them that does not want any.
+    let mut requests: Vec<Request> = [PLAIN, CUT, narrow, GREEDY].map(wanting).to_vec();
+    requests.push(Request { support: false, ..wanting(CUT) });
+    let done = engine.generate(&requests);
+    let counts = |of: usize| -> Vec<u32> {
+        let supports = done[of].supports.as_ref().unwrap();
+        assert_eq!(supports.len(), 30);
+        let mut row = vec![0; support::words(VOCAB) as usize];
+        for (draw, &token) in done[of].tokens.iter().enumerate() {
+            supports.write(draw, &mut row);
+            assert!(support::has(&row, token as usize), "token {draw} could not have been drawn");
+        }
+        (0..30).map(|draw| supports.count(draw)).collect()
+    };
+    assert_eq!(counts(0), [VOCAB; 30]);
+    assert!(counts(1).iter().all(|&count| (1..=40).contains(&count)));
+    assert_eq!((counts(2), counts(3)), (vec![2; 30], vec![1; 30]));
+    assert_eq!(done[4].supports, None);
+    assert_eq!((&done[4].tokens, &done[4].sampled_logprobs), (&done[1].tokens, &done[1].sampled_logprobs));
+    // Whatever else is in the pass, they are the same.
+    assert_eq!(engine.one_by_one(&requests), done);
+}
+
 /// Few rows: every instruction is simulated.
 fn simulated() -> Vec<Request> {
     let shared = request(tokens(5, 1), 4, PLAIN, 7);
@@ -299,13 +345,20 @@ fn replayed_and_eager_passes_give_the_same_bits_on_a_simulated_gpu() {
 
 #[test]
 fn a_pass_of_decoding_is_one_copy_one_program_and_one_readback() {
+    // Supports come home with the tokens.
+    for sampling in [GREEDY, CUT] {
+        decoding_is_one_copy_one_program_and_one_readback(sampling);
+    }
+}
+
+fn decoding_is_one_copy_one_program_and_one_readback(sampling: Sampling) {
     let (queue, recording) = record(Precision::CUDA);
     let limits = Limits { rows: 64, requests: 16, context: 128, cache_tokens: 16 * 128 };
     let mut engine = Engine::on(queue, DType::Bf16, limits);
     let Engine { queue, net, session } = &mut engine;
     let mut rollout = Rollout::new(session);
     for i in 0..13 {
-        rollout.submit(request(tokens(3, i), 60, GREEDY, 0)).unwrap();
+        rollout.submit(request(tokens(3, i), 60, sampling, 0)).unwrap();
     }
     (0..3).for_each(|_| drop(rollout.step(queue, net).unwrap()));
     let before = recording.events().len();

@@ -168,28 +168,48 @@ fn near_edges(vocab: u32, rows: u32, positions: u32, logits: &[Vec<f32>]) -> Vec
     (0..rows).map(nearest).collect()
 }
 
+/// Draws rows whose random numbers lie near edges on the simulated GPU and on the host; says what it came to.
+fn draws_are_the_hosts(vocab: u32, rows: u32, positions: u32) {
+    let bell = |e: u32| (0..4).map(|i| rough(40 + i)(e)).sum::<f32>();
+    let logits: Vec<Vec<f32>> =
+        (0..rows).map(|r| (0..vocab).map(|id| bell(r * vocab + id)).collect()).collect();
+    let policies = near_edges(vocab, rows, positions, &logits);
+    let (tokens, sampled, sets) = drawn(&policies, &logits);
+    let (mut others, mut sets_off, mut least) = (0, 0, f64::INFINITY);
+    for (r, (row, logits)) in policies.iter().zip(&logits).enumerate() {
+        let (kept, sums) = kept(row, logits);
+        let token = row.pick(&sums);
+        least = least.min(gap(row, &sums));
+        others += u32::from(tokens[r] != token);
+        let count = support::words(vocab) as usize;
+        let mut set = vec![0; count];
+        support::of_finite(&kept, &mut set);
+        sets_off += u32::from(sets[r * count..][..count] != set);
+        let total: f64 = kept.iter().map(|&x| f64::from(x - kept[token as usize]).exp()).sum();
+        let error = (f64::from(sampled[r]) + total.ln()).abs();
+        assert!(error <= 3e-7 * total.ln().abs() + 1e-7, "{} {}", sampled[r], -total.ln());
+    }
+    println!(
+        "{{\"on\":\"sim\",\"vocab\":{vocab},\"rows\":{rows},\"nearest_of\":{positions},\"least_gap\":{least:e},\
+         \"other_tokens\":{others},\"other_supports\":{sets_off}}}"
+    );
+    assert!(least >= 1e-6);
+    assert_eq!((others, sets_off), (0, 0), "{vocab}");
+}
+
 #[test]
 fn draws_are_the_hosts_wherever_a_millionth_parts_them_from_an_edge() {
-    for (vocab, rows, positions) in [(111u32, 120, 20_000), (4500, 12, 20_000), (32_000, 3, 20_000)] {
-        let bell = |e: u32| (0..4).map(|i| rough(40 + i)(e)).sum::<f32>();
-        let logits: Vec<Vec<f32>> =
-            (0..rows).map(|r| (0..vocab).map(|id| bell(r * vocab + id)).collect()).collect();
-        let policies = near_edges(vocab, rows, positions, &logits);
-        let (tokens, sampled, sets) = drawn(&policies, &logits);
-        for (r, (row, logits)) in policies.iter().zip(&logits).enumerate() {
-            let (kept, sums) = kept(row, logits);
-            let token = row.pick(&sums);
-            assert!(gap(row, &sums) >= 1e-6);
-            assert_eq!(tokens[r], token, "{vocab}: {row:?}");
-            let count = support::words(vocab) as usize;
-            let mut set = vec![0; count];
-            support::of_finite(&kept, &mut set);
-            assert_eq!(sets[r * count..][..count], set, "{vocab}: {row:?}");
-            let total: f64 = kept.iter().map(|&x| f64::from(x - kept[token as usize]).exp()).sum();
-            let error = (f64::from(sampled[r]) + total.ln()).abs();
-            assert!(error <= 3e-7 * total.ln().abs() + 1e-7, "{} {}", sampled[r], -total.ln());
-        }
-    }
+    draws_are_the_hosts(111, 120, 20_000);
+    draws_are_the_hosts(4500, 12, 20_000);
+    draws_are_the_hosts(32_000, 3, 20_000);
+}
+
+#[test]
+#[ignore = "takes minutes; `cargo xtask long sampler` runs it"]
+fn so_are_thousands_of_draws_and_those_of_large_vocabularies() {
+    draws_are_the_hosts(111, 3000, 4000);
+    draws_are_the_hosts(32_000, 60, 20_000);
+    draws_are_the_hosts(128_256, 30, 20_000);
 }
 
 #[test]

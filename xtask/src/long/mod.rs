@@ -5,8 +5,9 @@
 //! of JSON lines: a header, a line a run, a summary. A suite that is interrupted goes on behind the last line of
 //! its log when it is started again with the same program.
 //!
-//! Two do not: `scheduler` walks the scheduler of generation a million random steps
-//! (`engine/infer/src/scheduler/model.rs`) and adds a line to its log; `ladder` is told of in its own file.
+//! Three do not: `scheduler` walks the scheduler of generation a million random steps
+//! (`engine/infer/src/scheduler/model.rs`) and adds a line to its log; `sampler` and `ladder` are told of in their own
+//! files.
 //!
 //! What this does not hold: power cuts (octo-durable's own tests undo what was not synced) and damaged
 //! checkpoints (`tests/program/resuming.rs`). Read `suite.rs` first.
@@ -14,6 +15,7 @@
 mod compare;
 mod ladder;
 mod log;
+mod sampler;
 mod scene;
 mod suite;
 mod walk;
@@ -53,6 +55,8 @@ enum Which {
     Operations,
     /// A million random steps of the scheduler of generation.
     Scheduler,
+    /// Draws against exact distributions, and those of the simulated GPU against the host's.
+    Sampler,
     /// What reinforcement has to learn.
     Ladder,
 }
@@ -73,7 +77,7 @@ impl Which {
         match self {
             Which::Kills => Some(Suite::Kills),
             Which::Operations => Some(Suite::Operations),
-            Which::Scheduler | Which::Ladder => None,
+            Which::Scheduler | Which::Sampler | Which::Ladder => None,
         }
     }
 }
@@ -91,13 +95,17 @@ impl Suite {
 pub fn run(options: &Options) -> Result<()> {
     let repository =
         Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the repository")?;
-    let all = [Which::Scheduler, Which::Kills, Which::Operations, Which::Ladder];
+    let all = [Which::Scheduler, Which::Sampler, Which::Kills, Which::Operations, Which::Ladder];
     let suites = if options.suites.is_empty() { &all[..] } else { &options.suites };
     let logs = repository.join(&options.logs);
     std::fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
     if suites.contains(&Which::Scheduler) {
         let log = logs.join(format!("{}-scheduler.jsonl", today()?));
         walk::run(repository, &log, &commit(repository)?)?;
+    }
+    if suites.contains(&Which::Sampler) {
+        let log = logs.join(format!("{}-sampler.jsonl", today()?));
+        sampler::run(repository, &log, &commit(repository)?)?;
     }
     let kills: Vec<Suite> = suites.iter().filter_map(|suite| suite.kills()).collect();
     let ladder = suites.contains(&Which::Ladder);
