@@ -14,8 +14,8 @@ pub(crate) struct Seen {
     pub repetition: f64,
     /// Mean score.
     pub score: f64,
-    /// Mean entropy of a token's distribution, in nats.
-    pub entropy: f64,
+    /// Mean entropy of a token's distribution, in nats; `None` where no response was learned from.
+    pub entropy: Option<f64>,
 }
 
 /// An alarm that has just gone off.
@@ -47,7 +47,10 @@ impl History {
         }
         let mean = |of: fn(&Seen) -> f64| self.recent.iter().map(of).sum::<f64>() / window as f64;
         let (clipped, repeated) = (mean(|s| s.clip_ratio), mean(|s| s.repetition));
-        let (score, entropy) = (mean(|s| s.score), mean(|s| s.entropy));
+        let score = mean(|s| s.score);
+        let entropies: Vec<f64> = self.recent.iter().filter_map(|seen| seen.entropy).collect();
+        // Not a number where there is none: that is within all bounds.
+        let entropy = entropies.iter().sum::<f64>() / entropies.len() as f64;
         let best = self.best.map_or(score, |best| best.max(score));
         self.best = Some(best);
         let over = format!("over the last {window} steps");
@@ -97,7 +100,7 @@ impl History {
 mod tests {
     use super::*;
 
-    const FINE: Seen = Seen { clip_ratio: 0.1, repetition: 0.0, score: 0.5, entropy: 1.0 };
+    const FINE: Seen = Seen { clip_ratio: 0.1, repetition: 0.0, score: 0.5, entropy: Some(1.0) };
 
     fn alarms() -> Alarms {
         Alarms {
@@ -126,14 +129,22 @@ mod tests {
             Seen { clip_ratio: 1.0, ..FINE },
             Seen { repetition: 0.9, ..FINE },
             Seen { score: 0.0, ..FINE },
-            Seen { entropy: 0.0, ..FINE },
-            Seen { entropy: 9.0, ..FINE },
+            Seen { entropy: Some(0.0), ..FINE },
+            Seen { entropy: Some(9.0), ..FINE },
         ] {
             let steps = [FINE, FINE, collapsed, collapsed, collapsed];
             let told = told(&alarms(), &steps);
             assert_eq!((told[0], told[1], told.iter().sum::<usize>()), (0, 0, 1), "{collapsed:?} {told:?}");
         }
         assert_eq!(told(&alarms(), &[FINE; 6]), [0; 6]);
+    }
+
+    #[test]
+    fn steps_without_an_entropy_are_no_sign_of_one() {
+        let none = Seen { entropy: None, ..FINE };
+        assert_eq!(told(&alarms(), &[none, none, FINE, none]), [0; 4]);
+        let low = Seen { entropy: Some(0.0), ..FINE };
+        assert_eq!(told(&alarms(), &[FINE, none, low]), [0, 0, 1]);
     }
 
     #[test]

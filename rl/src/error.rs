@@ -1,5 +1,6 @@
 //! Why an RL run failed.
 
+use octo_eval::EvalError;
 use octo_infer::InferError;
 use octo_model::TransferError;
 use octo_queue::QueueError;
@@ -146,6 +147,9 @@ pub enum RlError {
     /// Rollouts.
     #[error(transparent)]
     Infer(#[from] InferError),
+    /// A task that the run is measured by.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
     /// The run's folder, model, device or checkpoints.
     #[error(transparent)]
     Train(#[from] TrainError),

@@ -1,7 +1,7 @@
 //! An RL run: rollouts, rewards, updates, and what is told and kept of them.
 
 use crate::advantage::{Estimator, Scored, advantages};
-use crate::alarms::{History, Seen};
+use crate::alarms::History;
 use crate::gather::{Asking, Gathered, gather};
 use crate::learn::{Learner, Lesson, estimator, objective, under};
 use crate::metrics::RlMetrics;
@@ -15,13 +15,16 @@ use octo_model::hf::model_path;
 use octo_model::{ModelConfig, ModelDir, Net, PolicyShape, Recompute, Trainer, TrainerOptions};
 use octo_ops::DType;
 use octo_queue::Queue;
-use octo_recipe::{Advantage, AlarmAction, KlPlace, ModelStart, Recipe, Rl, RlSampling};
+use octo_recipe::{Advantage, KlPlace, ModelStart, Recipe, Rl, RlSampling};
 use octo_rows::Split;
 use octo_text::Tokenizer;
 use octo_trainer::{Keeper, Observer, Opened, RunState, Saved, Stop, TrainError, TrainOptions, adamw};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
+
+mod validating;
+mod watching;
 
 /// Hears of an RL run's progress.
 pub trait Watcher: Observer {
@@ -105,11 +108,12 @@ pub fn reinforce(
         rl.max_prompt_tokens,
     ));
     let held = rl.validation.iter().map(|set| Held::read(set, &making, rl)).collect::<Result<Vec<_>, _>>()?;
+    let longest_held = held.iter().map(Held::longest_prompt).max().unwrap_or(0);
     let mut judge = Judge::start(&rl.rewards)?;
     judge.probe(&rl.rewards, &prompts.prompts)?;
     let mut reference = None;
     let allocate = &mut |queue: &mut Queue, config: &ModelConfig, dtype: DType| {
-        allocate(recipe, rl, queue, config, dtype, &mut reference)
+        allocate(recipe, rl, longest_held, queue, config, dtype, &mut reference)
     };
     let (keeper, opened) = Keeper::open(recipe, options, watcher.observer(), allocate)?;
     let Opened { mut queue, trainer, session, tokenizer, recipe, step, consumed_tokens, state } = opened;
@@ -208,10 +212,12 @@ fn sampling(rl: &Rl) -> Sampling {
     }
 }
 
-/// Makes everything a run needs on the device, the reference included where there is one.
+/// Makes everything a run needs on the device, the reference included where there is one. Prompts that it is measured by may
+/// be longer than those it is trained on: `longest_held`.
 fn allocate(
     recipe: &Recipe,
     rl: &Rl,
+    longest_held: u64,
     queue: &mut Queue,
     config: &ModelConfig,
     dtype: DType,
@@ -221,15 +227,16 @@ fn allocate(
         u32::try_from(value).map_err(|_| TrainError::TooLarge { what, value })
     };
     let longest = rl.max_prompt_tokens.saturating_add(rl.longest_response());
+    let widest = rl.max_prompt_tokens.max(longest_held).saturating_add(rl.longest_response());
     let positions = config.max_position_embeddings;
-    if longest > u64::from(positions) {
-        return Err(TrainError::Positions { sequence_length: longest, positions });
+    if widest > u64::from(positions) {
+        return Err(TrainError::Positions { sequence_length: widest, positions });
     }
-    let context = count("max_response_tokens", longest)?;
+    let context = count("max_response_tokens", widest)?;
     let net = Net::allocate(queue, config.clone(), dtype, context)?;
     let requests = rl.max_streams.min(rl.batch_prompts.saturating_mul(rl.samples_per_prompt));
     let requests = count("max_streams", requests)?;
-    let cache_tokens = count("max_streams", u64::from(requests) * longest)?;
+    let cache_tokens = count("max_streams", (u64::from(requests) * longest).max(widest))?;
     // One row a request that decodes, and some for prompts.
     let limits = Limits { rows: requests.max(512), requests, context, cache_tokens };
     // Where responses are drawn from a part of the vocabulary, the trainer has to know from which.
@@ -370,23 +377,12 @@ impl Run<'_> {
         metrics.put("training/optimizer_step", self.device.trainer.updates() as f64);
         metrics.put("training/epoch", cursor as f64 / self.prompts.len() as f64);
         self.tell_samples(done, &lessons)?;
-        if done == rl.steps || self.held.iter().any(|set| done.is_multiple_of(set.every_steps)) {
+        if self.held.iter().any(|set| set.is_due(done, rl.steps)) {
             self.validate(done, &mut metrics)?;
             clock.lap("testing");
         }
         clock.tell(&mut metrics, tokens);
         Ok(Some(metrics))
-    }
-
-    /// Stops the run where too many rewards have failed.
-    fn check_failures(&mut self, step: u64, gathered: &Gathered) -> Result<(), RlError> {
-        let Gathered { failed, drawn, why, .. } = gathered;
-        if *failed as f64 <= self.rl.max_failure_rate * *drawn as f64 {
-            return Ok(());
-        }
-        self.save(step, false)?;
-        self.keeper.wait()?;
-        Err(RlError::Failures { step: step + 1, failed: *failed, all: *drawn, why: why.clone() })
     }
 
     /// Samples with what they are learned by.
@@ -439,121 +435,6 @@ impl Run<'_> {
         let scores = lessons.iter().filter_map(|lesson| lesson.sample.rating.as_ref().ok());
         let sum: f64 = scores.map(|rating| score(rating, &self.rl.rewards)).sum();
         sum / lessons.len().max(1) as f64
-    }
-
-    /// Measures the sets that are due after so many steps.
-    fn validate(&mut self, done: u64, metrics: &mut RlMetrics) -> Result<(), RlError> {
-        let sampler = self.sampler(done.saturating_sub(1));
-        let mut measured = Vec::new();
-        for set in &self.held {
-            if done != 0 && done != self.rl.steps && !done.is_multiple_of(set.every_steps) {
-                continue;
-            }
-            // A step that is done is measured before the run stops: its line of figures is then what it always is.
-            let stop = Stop::default();
-            let (device, judge) = (&mut self.device, &mut self.judge);
-            let Some(found) = set.measure(device, &sampler, judge, &self.rl.rewards, self.seed, &stop)?
-            else {
-                continue;
-            };
-            found.tell(metrics);
-            let length =
-                found.length_correct.map(|n| format!(", {n:.0} tokens where right")).unwrap_or_default();
-            self.watcher.note(&format!("step {done}: {}: score {:.4}{length}", found.name, found.score));
-            measured.push(found);
-        }
-        self.measured = measured;
-        Ok(())
-    }
-
-    /// Whether the model after so many steps is the best on the set that decides.
-    fn is_better(&self, done: u64) -> bool {
-        let best = self.rl.keep_best.as_ref();
-        let found = self.measured.iter().find(|set| Some(&set.name) == best);
-        let due = |set: &&Held| Some(&set.name) == best;
-        let measured_now = self
-            .held
-            .iter()
-            .find(due)
-            .is_some_and(|set| done == self.rl.steps || done.is_multiple_of(set.every_steps));
-        measured_now && found.is_some_and(|found| self.state.best.is_none_or(|best| found.score > best.score))
-    }
-
-    fn keep_best(&mut self, done: u64) -> Result<(), RlError> {
-        let found = self.measured.iter().find(|set| Some(&set.name) == self.rl.keep_best.as_ref());
-        let Some(score) = found.map(|set| set.score) else { return Ok(()) };
-        let before = self.state.best.replace(Best { step: done, score });
-        self.save(done, true)?;
-        if let Some(before) = before {
-            // The new one is whole before the old one goes.
-            self.keeper.wait()?;
-            self.keeper.forget_milestone(before.step)?;
-        }
-        Ok(())
-    }
-
-    /// Rings the alarms of a step.
-    fn watch(&mut self, done: u64, metrics: &RlMetrics) -> Result<(), RlError> {
-        let figure = |name: &str| metrics.get(name).unwrap_or(0.0);
-        let seen = Seen {
-            clip_ratio: figure("response_length/clip_ratio"),
-            repetition: figure("rollout/repetition"),
-            score: figure("critic/score/mean"),
-            entropy: metrics.get("actor/entropy").unwrap_or(f64::MAX),
-        };
-        for alarm in self.state.alarms.see(&self.rl.alarms, seen) {
-            match alarm.action {
-                AlarmAction::Stop => {
-                    self.save(done, false)?;
-                    self.keeper.wait()?;
-                    let before = done.saturating_sub(self.rl.alarms.window);
-                    let dir = &self.recipe.run.dir;
-                    let name = dir.file_name().unwrap_or_default().to_string_lossy();
-                    let seed = self.seed.wrapping_add(1);
-                    return Err(RlError::Collapse {
-                        step: done,
-                        what: alarm.what,
-                        from: self.keeper.checkpoint_at(before)?,
-                        seed,
-                        dir: dir.with_file_name(format!("{name}-seed-{seed}")),
-                    });
-                }
-                _ => self.watcher.note(&format!("step {done}: alarm: {}", alarm.what)),
-            }
-        }
-        Ok(())
-    }
-
-    fn tell_samples(&mut self, done: u64, lessons: &[Lesson]) -> Result<(), RlError> {
-        #[derive(Serialize)]
-        struct Line<'a> {
-            step: u64,
-            data_source: &'a str,
-            prompt: &'a str,
-            response: &'a str,
-            ground_truth: &'a str,
-            score: f64,
-            reward: f64,
-            advantage: f64,
-            tokens: usize,
-            truncated: bool,
-        }
-        for Lesson { sample, advantages, .. } in lessons.iter().take(self.rl.samples_per_step as usize) {
-            let Ok(rating) = &sample.rating else { continue };
-            self.keeper.sample(&Line {
-                step: done,
-                data_source: &sample.prompt.data_source,
-                prompt: &sample.prompt.text,
-                response: &sample.text,
-                ground_truth: &sample.prompt.answer,
-                score: score(rating, &self.rl.rewards),
-                reward: rating.total,
-                advantage: advantages.first().copied().unwrap_or(0.0),
-                tokens: sample.tokens.len(),
-                truncated: sample.truncated,
-            })?;
-        }
-        Ok(())
     }
 
     fn save(&mut self, done: u64, milestone: bool) -> Result<(), RlError> {

@@ -29,6 +29,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "octo-rl",
         &[
+            "octo-eval",
             "octo-infer",
             "octo-model",
             "octo-ops",

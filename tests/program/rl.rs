@@ -52,9 +52,24 @@ name = "sums"
 generated = { kind = "modular-addition", rows = 12 }
 every_steps = 2
 
+[[rl.validation]]
+name = "task"
+task_file = "sums.toml"
+every_steps = 3
+samples = 2
+temperature = 0.7
+
 [checkpoints]
 every_steps = 2
 keep = 2
+"#;
+
+/// A task of `eval` on a few of these sums.
+const TASK: &str = r#"
+data = ["sums.jsonl"]
+prompt = "{{ question }}"
+gold = "{{ answer }}"
+modes = ["strict"]
 "#;
 
 fn ladder(name: &str) -> std::path::PathBuf {
@@ -65,6 +80,9 @@ fn folder(recipe: &str) -> Folder {
     let folder = Folder::new();
     folder.put("characters.json", fs::read(ladder("characters.json")).unwrap());
     folder.put("recipe.toml", recipe);
+    folder.put("sums.toml", TASK);
+    let row = |n: u64| format!("{{\"question\": \"{n}+1=\", \"answer\": \"{}\"}}\n", n + 1);
+    folder.put("sums.jsonl", (0..5).map(row).collect::<String>());
     folder
 }
 
@@ -303,6 +321,53 @@ fn a_divergence_is_not_asked_for_of_a_part_of_the_distribution() {
 }
 
 #[test]
+fn a_task_of_eval_measures_the_weights_in_memory_by_its_own_rules() {
+    let recipe = ladder("bandit.toml");
+    let text = fs::read_to_string(recipe).unwrap();
+    // What is right here, and what is right in a box alone; the second of two questions has another answer, and the longer
+    // one is longer than any that is trained on.
+    let sets = ["\n[[rl.validation]]\nname = \"same\"\nprompts = \"rows.jsonl\"\nevery_steps = 7\n"]
+        .into_iter()
+        .map(str::to_owned)
+        .chain(["plain", "boxed", "long"].map(|name| {
+            format!("\n[[rl.validation]]\nname = \"{name}\"\ntask_file = \"{name}.toml\"\nevery_steps = 7\n")
+        }))
+        .collect::<String>();
+    let folder = folder(&(text + &sets).replace("bandit.jsonl", "train.jsonl"));
+    folder.put("train.jsonl", "{\"question\": \"=\", \"answer\": \"7\"}\n");
+    let rows = "{\"question\": \"=\", \"answer\": \"7\"}\n{\"question\": \"=\", \"answer\": \"3\"}\n";
+    folder.put("rows.jsonl", rows);
+    let task = TASK.replace("sums.jsonl", "rows.jsonl");
+    folder.put("plain.toml", &task);
+    folder.put("boxed.toml", "extends = \"plain\"\nextraction = \"boxed\"\n");
+    folder.put("long.toml", "extends = \"plain\"\npreamble = \"1+1=2+2=\"\n");
+    folder.succeed(["rl", "recipe.toml", "--set", "run.dir=run", "--set", "rl.steps=30"]);
+    let lines = folder.lines("run/metrics.jsonl");
+    let of = |name: &str| figures(&lines, &format!("val/test_score/{name}"));
+    assert_eq!(of("same").len(), 6, "before, at 7, 14, 21, 28, and after the last");
+    assert_eq!(of("plain"), of("same"));
+    assert_eq!((of("plain")[0], of("plain")[5]), (0.0, 0.5));
+    assert_eq!(of("boxed"), [0.0; 6]);
+    assert_eq!(of("long").len(), 6);
+    let lengths = |name: &str| figures(&lines, &format!("val_response_length/test_length_correct/{name}"));
+    assert_eq!(lengths("plain"), lengths("same"));
+    assert_eq!((lengths("plain").last(), lengths("boxed").len()), (Some(&1.0), 0));
+    // Nothing that is trained on depends on what is measured.
+    folder.succeed([
+        "rl",
+        "recipe.toml",
+        "--set",
+        "run.dir=unmeasured",
+        "--set",
+        "rl.steps=30",
+        "--set",
+        "rl.validation=[]",
+    ]);
+    let weights = |dir: &str| folder.read(&format!("{dir}/checkpoints/latest/model/model.safetensors"));
+    assert!(weights("run") == weights("unmeasured"));
+}
+
+#[test]
 fn every_algorithm_takes_its_steps_on_policy() {
     let folder = folder(RECIPE);
     let variants: [&[&str]; 6] = [
@@ -386,6 +451,104 @@ fn a_reward_program_scores_and_one_that_fails_stops_the_run() {
     assert_eq!(outcome.code, 3, "{}", outcome.stderr);
     assert!(outcome.stderr.contains("rewards failed"), "{}", outcome.stderr);
     assert!(folder.path("strict/checkpoints/latest").exists());
+}
+
+/// Killed in the middle of what is no operation on the disk: a validation before the first step, a rollout, a later one's
+/// validation. The reward program does it, at a line of its own counting.
+#[test]
+fn killed_while_it_generates_a_run_ends_with_the_same_bits() {
+    let (head, tail) = RECIPE.split_once("[[rl.rewards]]").unwrap();
+    let (_, tail) = tail.split_once("[[rl.validation]]").unwrap();
+    let program = "[[rl.rewards]]\nkind = \"program\"\ncommand = [\"/bin/sh\", \"kill.sh\"]\nenvironment = [\"KILL_AT\"]\n\
+                   workers = 1\n\n[[rl.validation]]";
+    let folder = folder(&format!("{head}{program}{tail}"));
+    let script = "n=0; while read -r line; do if [ \"$n\" = \"$KILL_AT\" ]; then kill -9 $PPID; exit; fi; \
+                  case $line in *'\"response\":\"1'*) s=1;; *) s=0;; esac; \
+                  echo \"{\\\"id\\\": $n, \\\"score\\\": $s}\"; n=$((n+1)); done\n";
+    folder.put("kill.sh", script);
+    folder.succeed(["rl", "recipe.toml", "--set", "run.dir=whole"]);
+    // Twelve held-out prompts, then sixteen responses a step, and the twelve again after every second.
+    for at in ["5", "20", "50", "62", "75"] {
+        let dir = format!("killed-{at}");
+        let set = format!("run.dir={dir}");
+        let args = || RL.into_iter().chain(["--set", &set]);
+        assert_eq!(folder.outcome(folder.start(args(), ("KILL_AT", at))).code, 128 + 9, "at {at}");
+        folder.succeed(args());
+        assert_same(&folder, &dir, "whole");
+    }
+}
+
+#[test]
+fn groups_all_right_or_all_wrong_teach_nothing_and_stop_nothing() {
+    let recipe = RECIPE.replace("entropy_coefficient = 0.01", "entropy_coefficient = 0");
+    let (head, tail) = recipe.split_once("[[rl.rewards]]").unwrap();
+    let (_, tail) = tail.split_once("[[rl.validation]]").unwrap();
+    let still = "\n[optimizer]\nweight_decay = 0.0\n\n[rl.alarms]\nwindow = 1\nreward = \"stop\"\n";
+    let with = |pattern: &str| {
+        let reward = format!("[[rl.rewards]]\nkind = \"format\"\npattern = '{pattern}'\n");
+        format!("{head}{reward}\n[[rl.validation]]{tail}{still}")
+    };
+    let weights = |folder: &Folder, dir: &str, step: u64| {
+        folder.read(&format!("{dir}/checkpoints/step-{step:08}/model/model.safetensors"))
+    };
+    // No text has a letter that the tokenizer lacks; every text has none of it somewhere.
+    for (pattern, score) in [("z*", 1.0), ("z", 0.0)] {
+        let folder = folder(&with(pattern).replace("keep = 2", "keep = 9"));
+        folder.succeed(RL);
+        let lines = folder.lines("run/metrics.jsonl");
+        assert_eq!(figures(&lines, "critic/score/mean"), [score; 6], "{pattern:?}");
+        assert_eq!(figures(&lines, "rollout/zero_std_ratio"), [1.0; 6]);
+        assert_eq!(figures(&lines, "actor/grad_norm"), [0.0; 6]);
+        assert!(weights(&folder, "run", 2) == weights(&folder, "run", 6));
+        // Under dynamic sampling such a step asks on, gives up, and has no figures of what it did not learn.
+        let dynamic = ["--set", "rl.dynamic_sampling=3", "--set", "run.dir=dynamic"];
+        let told = folder.succeed(RL.into_iter().chain(dynamic));
+        let told = told.stdout + &told.stderr;
+        assert!(told.contains("no prompt had samples that differ"), "{told}");
+        let lines = folder.lines("dynamic/metrics.jsonl");
+        assert_eq!(figures(&lines, "rollout/rounds"), [3.0; 6]);
+        assert_eq!(figures(&lines, "rollout/prompts_left_out"), [12.0; 6]);
+        assert_eq!(figures(&lines, "training/optimizer_step"), [0.0; 6]);
+        assert_eq!(figures(&lines, "training/epoch").last(), Some(&0.72));
+        assert!(weights(&folder, "dynamic", 6) == weights(&folder, "run", 6));
+    }
+}
+
+#[test]
+fn responses_that_were_cut_off_are_left_out_of_the_loss_where_that_is_asked_for() {
+    let folder = folder(RECIPE);
+    let run = |dir: &str, sets: &[&str]| {
+        let dir = format!("run.dir={dir}");
+        let sets = sets.iter().flat_map(|set| ["--set", set]);
+        folder.succeed(RL.into_iter().chain(["--set", &dir]).chain(sets));
+    };
+    let lines = |dir: &str| timeless(&folder, dir);
+    let weights = |dir: &str| folder.read(&format!("{dir}/checkpoints/latest/model/model.safetensors"));
+    run("kept", &[]);
+    run("left-out", &["rl.mask_truncated=true"]);
+    let cut = |dir: &str| figures(&lines(dir), "response_length/clip_ratio")[0];
+    assert!(cut("kept") > 0.0 && cut("kept") < 1.0, "some are cut: {}", cut("kept"));
+    // They are drawn and judged all the same, and count in their groups.
+    for name in ["critic/rewards/mean", "critic/advantages/max", "response_length/clip_ratio"] {
+        assert_eq!(figures(&lines("kept"), name)[0], figures(&lines("left-out"), name)[0], "{name}");
+    }
+    assert!(weights("kept") != weights("left-out"));
+    let off = figures(&lines("left-out"), "training/rollout_probs_diff_max");
+    assert!(!off.is_empty() && off.iter().all(|off| *off == 0.0), "{off:?}");
+    // Where none is cut, nothing changes: each response ends with its first token.
+    let stops = "rl.stop=[\"0\",\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\",\"+\",\"-\",\"=\",\"/\",\">\",\"\\\\\",\
+                 \"b\",\"o\",\"x\",\"e\",\"d\",\"{\",\"}\"]";
+    run("whole", &[stops]);
+    run("whole-left-out", &[stops, "rl.mask_truncated=true"]);
+    assert_eq!(figures(&lines("whole"), "response_length/clip_ratio"), [0.0; 6]);
+    assert_same(&folder, "whole", "whole-left-out");
+    // Where all are, nothing is learned, and nothing but the weights' rest is told of the policy.
+    let all = ["rl.mask_truncated=true", "rl.max_response_tokens=1", "rl.steps=1", "rl.batch_prompts=2"];
+    run("none", &[&all[..], &["rl.mini_batch_prompts=1", "rl.samples_per_prompt=2"]].concat());
+    let none = lines("none");
+    assert_eq!(figures(&none, "response_length/clip_ratio"), [1.0]);
+    assert_eq!(figures(&none, "training/optimizer_step"), [0.0]);
+    assert!(figures(&none, "actor/entropy").is_empty() && figures(&none, "actor/pg_loss").is_empty());
 }
 
 #[test]

@@ -282,6 +282,15 @@ temperature = 0.5
 name = "made"
 generated = { kind = "word-problems", rows = 10, seed = 2 }
 
+[[rl.validation]]
+name = "known"
+task = "gsm8k-zero"
+data = "benchmarks"
+
+[[rl.validation]]
+name = "own"
+task_file = "tasks/own.toml"
+
 [rl.alarms]
 window = 20
 length = "stop"

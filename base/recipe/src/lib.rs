@@ -63,9 +63,9 @@ pub use recipe::{
     Validation, Weights,
 };
 pub use rl::{
-    Advantage, AlarmAction, Alarms, Fields, ImportanceKind, KlKind, KlPlace, LossKind, Normalisation,
-    OldLogprobs, Program, PromptTemplate, Prompts, Reward, RewardKind, Rl, RlImportance, RlKl, RlLoss,
-    RlSampling, RlValidation,
+    Advantage, AlarmAction, Alarms, Fields, HeldOut, ImportanceKind, KlKind, KlPlace, LossKind,
+    Normalisation, OldLogprobs, Program, PromptTemplate, Prompts, Reward, RewardKind, Rl, RlImportance, RlKl,
+    RlLoss, RlSampling, RlValidation, TaskName,
 };
 pub use schedule::{Schedule, Shape};
 pub use section::nearest;

@@ -3,7 +3,7 @@
 use insta::assert_snapshot;
 
 use crate::fixtures::{RL_FULL, RL_SMALLEST, load};
-use crate::{Forward, RewardKind};
+use crate::{Forward, HeldOut, RewardKind, TaskName};
 
 fn errors(text: &str) -> String {
     load(text).unwrap_err()
@@ -67,4 +67,25 @@ fn stages_and_rl_exclude_each_other() {
 fn a_recipe_without_rewards_is_refused() {
     let text = RL_SMALLEST.replace("[[rl.rewards]]\nkind = \"verify\"", "");
     assert!(errors(&text).contains("rl.rewards"), "{}", errors(&text));
+}
+
+#[test]
+fn a_validation_set_asks_rows_or_a_task_and_not_both() {
+    let with = |keys: &str| errors(&format!("{RL_SMALLEST}\n[[rl.validation]]\nname = \"v\"\n{keys}\n"));
+    for (keys, told) in [
+        ("", "`generated`"),
+        ("task = \"gsm8k-zero\"", "rl.validation[0].data"),
+        ("task = \"gsm8k-zero\"\ndata = \"d\"\nprompts = \"p.jsonl\"", "prompts"),
+        ("task = \"gsm8k-zero\"\ntask_file = \"t.toml\"\ndata = \"d\"", "task_file"),
+        ("task_file = \"t.toml\"\nwhere = \"x\"", "means nothing with a task"),
+        ("prompts = \"p.jsonl\"\ndata = \"d\"", "means nothing without `task`"),
+    ] {
+        let found = with(keys);
+        assert!(found.contains(told), "{keys}: {found}");
+    }
+    let recipe = load(RL_FULL).unwrap_or_else(|errors| panic!("{errors}"));
+    let asked = |set: usize| recipe.rl.as_ref().unwrap().validation[set].asked.clone();
+    let known = TaskName::Known("gsm8k-zero".to_owned());
+    assert!(matches!(asked(2), HeldOut::Task { task, data: Some(_) } if task == known));
+    assert!(matches!(asked(3), HeldOut::Task { task: TaskName::File(_), data: None }));
 }

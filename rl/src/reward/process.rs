@@ -1,7 +1,11 @@
 //! A reward program as a process: lines in, lines out, all of it bounded.
 //!
 //! It stands in a process group of its own, which is killed whole, with limits on memory, processor time and the size of
-//! files, an environment of a few names, and no shell. What a model has written reaches it on standard input alone.
+//! files, and an environment of a few names. What a model has written reaches it on standard input alone.
+//!
+//! Limits stand before its first instruction: what is spawned is a shell that waits for a line and then becomes the program.
+//! The line is written once the limits are set, and the shell reads none of the program's words: they are its arguments. To
+//! set them between fork and exec without one would take unsafe code.
 
 use octo_recipe::Program;
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, prlimit};
@@ -20,6 +24,9 @@ const AHEAD: usize = 16;
 const LARGEST_FILE: u64 = 64 << 20;
 /// What is kept of what it prints to standard error.
 const KEPT: usize = 400;
+/// Waits, then becomes the program. A shell reads standard input by the byte here, so that it takes no more than its line.
+/// What shells add to the environment of their own goes again.
+const GATE: &str = "read -r go && unset -v PWD OLDPWD SHLVL && exec \"$@\"";
 /// Names it always gets.
 const ALWAYS: [&str; 3] = ["PATH", "HOME", "LANG"];
 
@@ -50,11 +57,11 @@ pub(super) struct Process {
 impl Process {
     /// Starts it.
     pub fn start(program: &Program) -> Result<Process, Fault> {
-        let Some((name, arguments)) = program.command.split_first() else {
+        let Some(name) = program.command.first() else {
             return Err(Fault::Ended("the command is empty".to_owned()));
         };
-        let mut command = Command::new(name);
-        command.args(arguments).env_clear().process_group(0);
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", GATE, "sh"]).args(&program.command).env_clear().process_group(0);
         for name in ALWAYS.into_iter().chain(program.environment.iter().map(String::as_str)) {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
@@ -63,8 +70,16 @@ impl Process {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let ended = |error: io::Error| Fault::Ended(format!("`{name}` cannot be started: {error}"));
         let mut child = command.spawn().map_err(ended)?;
-        // Before it is told anything. What it starts inherits them.
-        if let Err(error) = limit(&child, program) {
+        // What it starts inherits them.
+        let opened = limit(&child, program).and_then(|()| match &mut child.stdin {
+            Some(gate) => gate.write_all(b"\n").or_else(|error| match error.kind() {
+                // One that has ended by now is found out when it is asked.
+                io::ErrorKind::BrokenPipe => Ok(()),
+                _ => Err(error),
+            }),
+            None => Ok(()),
+        });
+        if let Err(error) = opened {
             stop(&mut child);
             return Err(ended(error));
         }

@@ -212,6 +212,22 @@ mod tests {
     }
 
     #[test]
+    fn its_bounds_stand_before_its_first_instruction() {
+        // Python would take a moment to be limited from without; a shell's first word is spoken at once.
+        let script = "m=$(ulimit -v) t=$(ulimit -t) c=$(ulimit -c); read -r line; \
+                      echo \"{\\\"id\\\": 0, \\\"score\\\": $((m + t + c))}\"";
+        for _ in 0..20 {
+            assert_eq!(shell(script).rate(&prompt(), "2"), Ok(f64::from((1 << 20) + 60)));
+        }
+        // Its words are no shell's: it gets them as they are.
+        let mut reward = shell("");
+        let script = "read -r l; [ \"$1\" = '$(touch x) \"a b\" *' ] && echo '{\"id\": 0, \"score\": 1}'";
+        reward.program.command =
+            ["/bin/sh", "-c", script, "x", "$(touch x) \"a b\" *"].map(str::to_owned).to_vec();
+        assert_eq!(reward.rate(&prompt(), "2"), Ok(1.0));
+    }
+
+    #[test]
     fn its_memory_and_files_are_bounded() {
         let script = "read -r line; echo \"{\\\"id\\\": 0, \\\"score\\\": $(ulimit -v)}\"";
         assert_eq!(shell(script).rate(&prompt(), "2"), Ok(f64::from(1 << 20)));

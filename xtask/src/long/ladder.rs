@@ -43,10 +43,20 @@ struct Line<'a> {
     passed: bool,
 }
 
-/// Climbs all rungs from new; returns how many were not passed.
-pub fn run(program: &Path, repository: &Path, folder: &Path, log: &Path, commit: &str) -> Result<u64> {
+/// Climbs rungs from new, all or those that are named; returns how many were not passed.
+pub fn run(
+    named: &[String],
+    program: &Path,
+    repository: &Path,
+    folder: &Path,
+    log: &Path,
+    commit: &str,
+) -> Result<u64> {
+    if let Some(unknown) = named.iter().find(|name| RUNGS.iter().all(|rung| rung.name != **name)) {
+        bail!("the ladder has no `{unknown}`, but {}", RUNGS.map(|rung| rung.name).join(", "));
+    }
     let mut missed = 0;
-    for rung in &RUNGS {
+    for rung in RUNGS.iter().filter(|rung| named.is_empty() || named.iter().any(|name| name == rung.name)) {
         let at = folder.join(rung.name);
         if at.exists() {
             std::fs::remove_dir_all(&at).with_context(|| format!("cannot remove {}", at.display()))?;
@@ -74,7 +84,8 @@ pub fn run(program: &Path, repository: &Path, folder: &Path, log: &Path, commit:
     Ok(missed)
 }
 
-fn engine(program: &Path, what: &str, recipe: &Path, sets: &[String]) -> Result<()> {
+/// Runs a recipe with some of its keys set.
+pub fn engine(program: &Path, what: &str, recipe: &Path, sets: &[String]) -> Result<()> {
     let mut command = Command::new(program);
     command.arg(what).arg(recipe).args(sets.iter().flat_map(|set| ["--set", set]));
     if !command.status().with_context(|| format!("cannot start {}", program.display()))?.success() {

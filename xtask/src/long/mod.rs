@@ -5,9 +5,9 @@
 //! of JSON lines: a header, a line a run, a summary. A suite that is interrupted goes on behind the last line of
 //! its log when it is started again with the same program.
 //!
-//! Three do not: `scheduler` walks the scheduler of generation a million random steps
-//! (`engine/infer/src/scheduler/model.rs`) and adds a line to its log; `sampler` and `ladder` are told of in their own
-//! files.
+//! The others do not: `scheduler` walks the scheduler of generation a million random steps
+//! (`engine/infer/src/scheduler/model.rs`) and adds a line to its log; `sampler`, `ladder` and `still` are told of in their
+//! own files.
 //!
 //! What this does not hold: power cuts (octo-durable's own tests undo what was not synced) and damaged
 //! checkpoints (`tests/program/resuming.rs`). Read `suite.rs` first.
@@ -17,6 +17,7 @@ mod ladder;
 mod log;
 mod sampler;
 mod scene;
+mod still;
 mod suite;
 mod walk;
 
@@ -38,6 +39,9 @@ pub struct Options {
     /// Of the moments in `kills`.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Only these tasks of the ladder; all by default.
+    #[arg(long, value_name = "TASK", value_delimiter = ',')]
+    rungs: Vec<String>,
     /// Where logs go, named by day and suite; those of today are gone on with.
     #[arg(long, default_value = "benches/results/long")]
     logs: PathBuf,
@@ -59,6 +63,8 @@ enum Which {
     Sampler,
     /// What reinforcement has to learn.
     Ladder,
+    /// Reinforcement at a learning rate of 0.
+    Still,
 }
 
 /// A way to kill a run.
@@ -77,7 +83,7 @@ impl Which {
         match self {
             Which::Kills => Some(Suite::Kills),
             Which::Operations => Some(Suite::Operations),
-            Which::Scheduler | Which::Sampler | Which::Ladder => None,
+            Which::Scheduler | Which::Sampler | Which::Ladder | Which::Still => None,
         }
     }
 }
@@ -95,7 +101,8 @@ impl Suite {
 pub fn run(options: &Options) -> Result<()> {
     let repository =
         Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the repository")?;
-    let all = [Which::Scheduler, Which::Sampler, Which::Kills, Which::Operations, Which::Ladder];
+    let all =
+        [Which::Scheduler, Which::Sampler, Which::Kills, Which::Operations, Which::Still, Which::Ladder];
     let suites = if options.suites.is_empty() { &all[..] } else { &options.suites };
     let logs = repository.join(&options.logs);
     std::fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
@@ -108,8 +115,8 @@ pub fn run(options: &Options) -> Result<()> {
         sampler::run(repository, &log, &commit(repository)?)?;
     }
     let kills: Vec<Suite> = suites.iter().filter_map(|suite| suite.kills()).collect();
-    let ladder = suites.contains(&Which::Ladder);
-    if kills.is_empty() && !ladder {
+    let (ladder, still) = (suites.contains(&Which::Ladder), suites.contains(&Which::Still));
+    if kills.is_empty() && !ladder && !still {
         return Ok(());
     }
     let program = match &options.program {
@@ -122,12 +129,16 @@ pub fn run(options: &Options) -> Result<()> {
         let folder = repository.join("target/long").join(suite.name());
         unequal += suite::run(suite, options, &program, &folder, &path, &commit(repository)?)?;
     }
+    if still {
+        let log = logs.join(format!("{}-still.jsonl", today()?));
+        still::run(&program, repository, &repository.join("target/long/still"), &log, &commit(repository)?)?;
+    }
     let missed = match ladder {
         false => 0,
         true => {
             let log = logs.join(format!("{}-ladder.jsonl", today()?));
             let folder = repository.join("target/long/ladder");
-            ladder::run(&program, repository, &folder, &log, &commit(repository)?)?
+            ladder::run(&options.rungs, &program, repository, &folder, &log, &commit(repository)?)?
         }
     };
     match (unequal, missed) {

@@ -1,6 +1,6 @@
 //! `[rl]` as keys and values.
 
-use super::{Prompts, Reward, RewardKind, Rl, RlValidation};
+use super::{HeldOut, Prompts, Reward, RewardKind, Rl, RlValidation, TaskName};
 use crate::flat::{Flat, quoted};
 use crate::recipe::Origin;
 use crate::schedule::Shape;
@@ -148,17 +148,26 @@ impl Flat {
         let shown = format!("rl.validation[{index}]");
         self.table("rl.validation[]", "[[rl.validation]]", &shown);
         self.text("name", &set.name);
-        self.prompt_rows(&set.prompts);
+        match &set.asked {
+            HeldOut::Prompts(prompts) => self.prompt_rows(prompts),
+            HeldOut::Task { task, data } => {
+                match task {
+                    TaskName::Known(name) => self.text("task", name),
+                    TaskName::File(path) => self.path("task_file", path),
+                }
+                if let Some(data) = data {
+                    self.path("data", data);
+                }
+            }
+        }
         self.plain("every_steps", set.every_steps);
         self.optional("max_prompts", set.max_prompts);
         self.plain("samples", set.samples);
         self.number("temperature", set.temperature);
-        let nested = format!("{shown}.generated");
-        self.generated_prompts(
-            &set.prompts,
-            "rl.validation[].generated",
-            "[rl.validation.generated]",
-            &nested,
-        );
+        if let HeldOut::Prompts(prompts) = &set.asked {
+            let nested = format!("{shown}.generated");
+            let header = "[rl.validation.generated]";
+            self.generated_prompts(prompts, "rl.validation[].generated", header, &nested);
+        }
     }
 }

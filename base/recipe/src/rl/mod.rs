@@ -353,16 +353,39 @@ pub struct Program {
 pub struct RlValidation {
     /// Its name.
     pub name: String,
-    /// Its rows.
-    pub prompts: Prompts,
+    /// What is asked.
+    pub asked: HeldOut,
     /// Rollout steps between two measurements; before the first step and after the last it is always measured.
     pub every_steps: u64,
-    /// The most prompts; `None` is all there are.
+    /// The most prompts or items; `None` is all there are.
     pub max_prompts: Option<u64>,
     /// Responses drawn to each.
     pub samples: u64,
     /// 0 takes the likeliest token.
     pub temperature: f64,
+}
+
+/// What a validation set asks.
+#[derive(Debug, Clone, PartialEq)]
+pub enum HeldOut {
+    /// Rows as those of training, judged by the run's rewards.
+    Prompts(Prompts),
+    /// A task of `octo-engine eval`, judged by its own rules.
+    Task {
+        /// Which.
+        task: TaskName,
+        /// The folder of its rows, or their file; `None` is the folder of the task's file.
+        data: Option<PathBuf>,
+    },
+}
+
+/// Which task of `octo-engine eval`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TaskName {
+    /// One that is part of the program.
+    Known(String),
+    /// One of the user's.
+    File(PathBuf),
 }
 
 choice! {

@@ -1,8 +1,9 @@
 //! From `[rl]` to [`Rl`].
 
 use super::{
-    Advantage, AlarmAction, Alarms, Fields, ImportanceKind, KlKind, KlPlace, LossKind, Normalisation,
-    OldLogprobs, PromptTemplate, Prompts, Rl, RlImportance, RlKl, RlLoss, RlSampling, RlValidation, rewards,
+    Advantage, AlarmAction, Alarms, Fields, HeldOut, ImportanceKind, KlKind, KlPlace, LossKind,
+    Normalisation, OldLogprobs, PromptTemplate, Prompts, Rl, RlImportance, RlKl, RlLoss, RlSampling,
+    RlValidation, TaskName, rewards,
 };
 use crate::build::own_name;
 use crate::error::RecipeError;
@@ -110,13 +111,13 @@ pub(crate) fn rl(root: &Section, model: Option<&ModelSource>) -> Option<Rl> {
 fn prompts(table: &Section) -> Option<Prompts> {
     let origin = match table.one_of("prompts") {
         Some("prompts") => table.path("prompts").map(|path| Origin::Path(path.value)),
-        Some(_) => table.table_if_present("generated").and_then(|generated| {
+        Some("generated") => table.table_if_present("generated").and_then(|generated| {
             let kind = generated.choice("kind", Generator::from_name);
             let rows = generated.count("rows");
             let seed = generated.count("seed");
             Some(Origin::Generated { kind: kind?.value, rows: rows?.value, seed: seed?.value })
         }),
-        None => None,
+        _ => None,
     };
     let filter = table.text("where");
     Some(Prompts { origin: origin?, filter: filter.map(|filter| filter.value) })
@@ -246,14 +247,14 @@ fn validations(table: &Section) -> Option<Vec<RlValidation>> {
     let mut seen = Vec::new();
     let one = |table: &Section| {
         let name = own_name(table, &mut seen, "validation set");
-        let prompts = prompts(table);
+        let asked = held_out(table);
         let every_steps = table.count("every_steps");
         let max_prompts = table.count("max_prompts");
         let samples = table.count("samples");
         let temperature = table.number("temperature");
         Some(RlValidation {
             name: name?,
-            prompts: prompts?,
+            asked: asked?,
             every_steps: every_steps?.value,
             max_prompts: max_prompts.map(|most| most.value),
             samples: samples?.value,
@@ -262,6 +263,42 @@ fn validations(table: &Section) -> Option<Vec<RlValidation>> {
     };
     let sets: Vec<Option<RlValidation>> = table.tables("validation").iter().map(one).collect();
     sets.into_iter().collect()
+}
+
+/// What a validation set asks: rows of prompts, or a task with its data.
+fn held_out(table: &Section) -> Option<HeldOut> {
+    let is_task = table.has("task") || table.has("task_file");
+    for name in ["where", "data"].into_iter().filter(|name| (*name == "where") == is_task && table.has(name))
+    {
+        let (reason, advice) = match name {
+            "where" => {
+                ("means nothing with a task", "remove it, or name a file of the rows that count in `data`")
+            }
+            _ => ("means nothing without `task` or `task_file`", "remove it"),
+        };
+        table.reading.object(table.spot_of(name), &table.shown(name), reason, advice);
+    }
+    // One of the four, and no more than one.
+    if !is_task || table.has("prompts") || table.has("generated") {
+        return prompts(table).map(HeldOut::Prompts);
+    }
+    let data = table.path("data").map(|path| path.value);
+    let task = match table.one_of("task")? {
+        "task_file" => TaskName::File(table.path("task_file")?.value),
+        _ => {
+            let name = table.text("task")?;
+            if !table.has("data") {
+                let error = RecipeError::Missing {
+                    key: table.shown("data"),
+                    expected: "a path".to_owned(),
+                    doc: "The folder with the task's rows under the names it knows, or the file of them.",
+                };
+                table.reading.report(name.spot, error);
+            }
+            TaskName::Known(name.value)
+        }
+    };
+    Some(HeldOut::Task { task, data })
 }
 
 fn alarms(table: &Section) -> Option<Alarms> {

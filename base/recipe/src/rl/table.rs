@@ -12,7 +12,10 @@ use crate::table::{GENERATED, SCHEDULE, key};
 
 const GENERATED_DOC: &str = "Rows that the program makes up, instead of `prompts`.";
 
-/// What training prompts and validation sets have in common.
+/// What a validation set may be made of.
+const HELD_OUT: &[&str] = &["prompts", "generated", "task", "task_file"];
+
+/// The rows of training.
 static PROMPTS: &[Key] = &[
     key(
         "prompts",
@@ -412,41 +415,67 @@ pub(crate) const REWARDS: Table = Table {
 
 pub(crate) const VALIDATION: Table = Table {
     path: "rl.validation[]",
-    doc: "What is measured on the way, before the first step and after the last: `val/test_score/NAME`, by the first reward that is `verify` or `program`. Any number.",
-    keys: &[
-        PROMPTS,
-        &[
-            key("name", Kind::Text, Required, Free, "Its name."),
-            key(
-                "every_steps",
-                Kind::Count(1),
-                Default("20"),
-                Free,
-                "Rollout steps between two measurements.",
-            ),
-            key(
-                "max_prompts",
-                Kind::Count(1),
-                Optional("all there are"),
-                Free,
-                "The most prompts, the first of the rows.",
-            ),
-            key(
-                "samples",
-                Kind::Count(1),
-                Default("1"),
-                Free,
-                "Responses to each prompt; the score is their mean.",
-            ),
-            key(
-                "temperature",
-                Kind::Number(Bounds::NotNegative),
-                Default("0.0"),
-                Free,
-                "0 takes the likeliest token.",
-            ),
-        ],
-    ],
+    doc: "What is measured on the way, before the first step and after the last: `val/test_score/NAME`. Rows of prompts are judged by the first reward that is `verify` or `program`, tasks of `octo-engine eval` by the first of their own rules; responses to both have the most tokens of the step. Any number.",
+    keys: &[&[
+        key(
+            "prompts",
+            Kind::Path,
+            OneOf(HELD_OUT),
+            Free,
+            "Rows as those of `[rl]`, in its template, judged by its rewards.",
+        ),
+        key(
+            "task",
+            Kind::Text,
+            OneOf(HELD_OUT),
+            Free,
+            "A task that `octo-engine eval list` names, with its own prompts, stop texts and rules.",
+        ),
+        key(
+            "task_file",
+            Kind::Path,
+            OneOf(HELD_OUT),
+            Free,
+            "A task file of your own: docs/eval.md has its keys.",
+        ),
+        key(
+            "data",
+            Kind::Path,
+            Optional("required with `task`; the folder of `task_file`"),
+            Free,
+            "The folder with the task's rows under the names it knows, or the file of them.",
+        ),
+        key(
+            "where",
+            Kind::Text,
+            Optional("every row"),
+            Accepted,
+            "A minijinja expression: rows for which it is false are left out. Not with a task.",
+        ),
+        key("name", Kind::Text, Required, Free, "Its name."),
+        key("every_steps", Kind::Count(1), Default("20"), Free, "Rollout steps between two measurements."),
+        key(
+            "max_prompts",
+            Kind::Count(1),
+            Optional("all there are"),
+            Free,
+            "The most prompts or items, the first of the rows.",
+        ),
+        key(
+            "samples",
+            Kind::Count(1),
+            Default("1"),
+            Free,
+            "Responses to each prompt; the score is their mean.",
+        ),
+        key(
+            "temperature",
+            Kind::Number(Bounds::NotNegative),
+            Default("0.0"),
+            Free,
+            "0 takes the likeliest token.",
+        ),
+    ]],
 };
 
 pub(crate) const GENERATED_VALIDATION: Table =
