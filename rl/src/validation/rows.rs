@@ -39,7 +39,7 @@ impl HeldRows {
         rewards: &[Reward],
         seed: u64,
     ) -> Result<Sums, RlError> {
-        let sampler = Sampler { sampling: at(self.temperature), ..sampler.clone() };
+        let sampler = Sampler { sampling: at(self.temperature), support: false, ..sampler.clone() };
         let each = self.prompts.iter().flat_map(|prompt| (0..self.samples).map(move |_| prompt));
         let wanted: Vec<Wanted> = each
             .enumerate()
