@@ -232,7 +232,7 @@ impl Learner<'_> {
 fn supports(packed: &Packed, lessons: &[Lesson], vocab: u32) -> Option<Vec<u32>> {
     let words = support::words(vocab) as usize;
     let member = |&(index, ref rows): &(usize, Range<usize>)| {
-        lessons[index].sample.supports.as_ref().map(|supports| (supports, rows.clone()))
+        lessons[index].sample.supports.as_ref().map(|supports| (supports.as_ref(), rows.clone()))
     };
     let members: Vec<(&Supports, Range<usize>)> = packed.members.iter().map(member).collect::<Option<_>>()?;
     let mut kept = vec![u32::MAX; packed.ids.len() * words];

@@ -39,7 +39,7 @@ pub(crate) struct Sample {
     /// Log-probability of each under the distribution it was drawn from.
     pub logprobs: Vec<f32>,
     /// Which tokens each could have been, where the sampler asks for it.
-    pub supports: Option<Supports>,
+    pub supports: Option<Arc<Supports>>,
     /// Without what ended it.
     pub text: String,
     /// Whether it was cut off.
@@ -151,7 +151,7 @@ pub(crate) fn roll_out(
             prompt: Arc::clone(&wanted.prompt),
             tokens: completion.tokens,
             logprobs: completion.sampled_logprobs,
-            supports: completion.supports,
+            supports: completion.supports.map(Arc::new),
             text,
             truncated: !ended,
             rating,
