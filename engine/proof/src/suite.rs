@@ -1,15 +1,15 @@
 //! Many cases at once: threads share them out, memory bounds how many are under way.
 //!
 //! A case is the device's work, eager and replayed, and then the references', which need no device. On cores and on the
-//! simulated GPU both parts of different cases go on at once, each on a thread of its own; a GPU has one case at a time, and
-//! references of the cases before go on beside it. No verdict depends on the threads.
+//! simulated GPU different cases go on at once, each on a thread of its own; a GPU has one case at a time, on the thread that
+//! asks, and references of the cases before go on beside it. No verdict depends on the threads.
 
-use crate::{Failure, run};
+use crate::{Failure, Outcome, run};
 use octo_ops::{Case, GridCase, Op};
 use octo_queue::{DeviceKind, available_memory, open};
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 /// A case that is there, or one that is made when its turn comes.
@@ -79,6 +79,9 @@ const MEMORY: u64 = 4 << 30;
 /// simulated GPU notes of each byte, and a reference's copies.
 const ELEMENT_BYTES: u64 = 48;
 
+/// What is known of a case: its number, what came of it, how long it took.
+type Told = (usize, Verdict, Duration);
+
 impl Suite {
     /// Runs cases that the device computes and calls `each` on this thread with the number of a case, what came of it and
     /// how long it took, in the order in which that is known.
@@ -88,23 +91,40 @@ impl Suite {
     pub fn run<E>(
         &self,
         cases: &[SuiteCase],
+        each: impl FnMut(usize, Verdict, Duration) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let memory = Memory::of(available_memory().map_or(MEMORY, |bytes| bytes / 2));
+        match self.device {
+            // A context is current on the thread that opened it.
+            DeviceKind::Cuda => self.on_this_thread(cases, &memory, each),
+            _ => self.on_every_thread(cases, &memory, each),
+        }
+    }
+
+    /// Each thread has a device of its own and takes cases one by one.
+    fn on_every_thread<E>(
+        &self,
+        cases: &[SuiteCase],
+        memory: &Memory,
         mut each: impl FnMut(usize, Verdict, Duration) -> Result<(), E>,
     ) -> Result<(), E> {
         let workers = self.threads.min(cases.len()).max(1);
         // One case alone has all threads.
         let inside = (self.threads / workers).max(1);
-        let (next, device) = (AtomicUsize::new(0), Mutex::new(()));
-        let memory = Memory::of(available_memory().map_or(MEMORY, |bytes| bytes / 2));
-        let (tell, told) = mpsc::channel();
+        let next = AtomicUsize::new(0);
+        let (tell, told) = mpsc::channel::<Told>();
         std::thread::scope(|scope| {
             for _ in 0..workers {
-                let (tell, next, device, memory) = (tell.clone(), &next, &device, &memory);
+                let (tell, next) = (tell.clone(), &next);
                 scope.spawn(move || {
                     loop {
                         let number = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(case) = cases.get(number) else { return };
+                        let Some(source) = cases.get(number) else { return };
                         let began = Instant::now();
-                        let verdict = self.judge(case, inside, device, memory);
+                        let verdict = match self.begin(source, memory, inside) {
+                            Some(begun) => begun.judge(),
+                            None => Verdict::Left,
+                        };
                         // Nobody hears it once `each` has failed.
                         if tell.send((number, verdict, began.elapsed())).is_err() {
                             return;
@@ -117,18 +137,70 @@ impl Suite {
         })
     }
 
-    fn judge(&self, source: &SuiteCase, threads: usize, device: &Mutex<()>, memory: &Memory) -> Verdict {
-        let elements: u64 = source.op().operands().iter().map(|o| o.view.elements() as u64).sum();
+    /// The device works on this thread, on one case after the other; references of those before on the others.
+    fn on_this_thread<E>(
+        &self,
+        cases: &[SuiteCase],
+        memory: &Memory,
+        mut each: impl FnMut(usize, Verdict, Duration) -> Result<(), E>,
+    ) -> Result<(), E> {
+        std::thread::scope(|scope| {
+            // Both ends go with this closure, however it ends; then the threads do.
+            let (hand, handed) = mpsc::channel::<(usize, Begun<'_>, Instant)>();
+            let (tell, told) = mpsc::channel::<Told>();
+            let handed = Arc::new(Mutex::new(handed));
+            for _ in 0..self.threads.max(1) {
+                let (tell, handed) = (tell.clone(), Arc::clone(&handed));
+                scope.spawn(move || {
+                    loop {
+                        let next = held(&handed).recv();
+                        let Ok((number, begun, began)) = next else { return };
+                        let verdict = begun.judge();
+                        if tell.send((number, verdict, began.elapsed())).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+            drop(tell);
+            for (number, source) in cases.iter().enumerate() {
+                let began = Instant::now();
+                match self.begin(source, memory, self.threads) {
+                    None => each(number, Verdict::Left, began.elapsed())?,
+                    // The threads listen for as long as this end is held.
+                    Some(begun) => drop(hand.send((number, begun, began))),
+                }
+                told.try_iter().try_for_each(|(number, verdict, took)| each(number, verdict, took))?;
+            }
+            drop(hand);
+            told.into_iter().try_for_each(|(number, verdict, took)| each(number, verdict, took))
+        })
+    }
+
+    /// The device's half of a case, once there is memory for it; none where time is up.
+    fn begin<'a>(&self, source: &'a SuiteCase, memory: &'a Memory, threads: usize) -> Option<Begun<'a>> {
+        let elements = source.op().operands().iter().map(|o| o.view.elements() as u64).sum::<u64>();
         let taken = memory.take(elements * ELEMENT_BYTES);
         if self.until.is_some_and(|until| Instant::now() >= until) {
-            return Verdict::Left;
+            return None;
         }
         let case = source.case();
-        let one_at_a_time = (self.device == DeviceKind::Cuda).then(|| held(device));
         let outcome = run(&case, || open(self.device, Some(threads)));
-        drop(one_at_a_time);
-        let judged = outcome.and_then(|outcome| outcome.judge(&case));
-        drop((case, taken));
+        Some(Begun { case, outcome, _taken: taken })
+    }
+}
+
+/// A case that the device is done with.
+struct Begun<'a> {
+    case: Cow<'a, Case>,
+    outcome: Result<Outcome, Failure>,
+    _taken: Taken<'a>,
+}
+
+impl Begun<'_> {
+    /// The half that needs no device.
+    fn judge(self) -> Verdict {
+        let judged = self.outcome.and_then(|outcome| outcome.judge(&self.case));
         judged.map_or_else(Verdict::Wrong, |()| Verdict::Right)
     }
 }
@@ -184,27 +256,42 @@ mod tests {
         Op::all_cases().into_iter().filter(|case| case.op.name() == op).map(SuiteCase::ready).collect()
     }
 
-    fn verdicts(suite: Suite, cases: &[SuiteCase]) -> Vec<(usize, bool)> {
-        let mut all = Vec::new();
-        let outcome = suite.run(cases, |number, verdict, _| {
-            all.push((number, matches!(verdict, Verdict::Right)));
+    /// What both ways of running cases come to, by number.
+    fn verdicts(suite: Suite, cases: &[SuiteCase]) -> [Vec<(usize, &'static str)>; 2] {
+        let all = Mutex::new(Vec::new());
+        let each = |number, verdict, _| {
+            let word = match verdict {
+                Verdict::Right => "right",
+                Verdict::Wrong(_) => "wrong",
+                Verdict::Left => "left",
+            };
+            held(&all).push((number, word));
             Ok::<(), Infallible>(())
-        });
-        outcome.unwrap();
-        all.sort_unstable();
-        all
+        };
+        // So little memory that no two cases are under way at once.
+        let memory = Memory::of(1);
+        let sorted = || {
+            let mut verdicts = std::mem::take(&mut *held(&all));
+            verdicts.sort_unstable();
+            verdicts
+        };
+        suite.on_every_thread(cases, &memory, each).unwrap();
+        let here = sorted();
+        suite.on_this_thread(cases, &memory, each).unwrap();
+        [here, sorted()]
     }
 
     #[test]
     fn every_case_has_its_own_verdict_whatever_the_threads() {
         let mut cases: Vec<SuiteCase> = cases("feed_tokens");
-        // A case whose reference says something else than what the op reads.
+        // Of a case whose operand is out of place the queue says so.
         let SuiteCase::Ready(_, wrong) = &mut cases[1] else { panic!("a case that is there") };
         let Op::FeedTokens(op) = &mut wrong.op else { panic!("{:?}", wrong.op) };
         op.ids.offset += 1;
         for threads in [1, 2, 5] {
             let suite = Suite { device: DeviceKind::Cpu, threads, until: None };
-            assert_eq!(verdicts(suite, &cases), [(0, true), (1, false), (2, true)]);
+            let expected = vec![(0, "right"), (1, "wrong"), (2, "right")];
+            assert_eq!(verdicts(suite, &cases), [expected.clone(), expected]);
         }
     }
 
@@ -212,15 +299,11 @@ mod tests {
     fn nothing_begins_after_the_time_is_up_or_what_is_told_fails() {
         let cases = cases("feed_tokens");
         let suite = Suite { device: DeviceKind::Cpu, threads: 1, until: Some(Instant::now()) };
-        let mut left = 0;
-        let count = |_, verdict, _| {
-            left += usize::from(matches!(verdict, Verdict::Left));
-            Ok::<(), Infallible>(())
-        };
-        suite.run(&cases, count).unwrap();
-        assert_eq!(left, cases.len());
-        let suite = Suite { until: None, ..suite };
-        assert_eq!(suite.run(&cases, |number, _, _| Err(number)), Err(0));
+        let expected = vec![(0, "left"), (1, "left"), (2, "left")];
+        assert_eq!(verdicts(suite, &cases), [expected.clone(), expected]);
+        let (suite, memory) = (Suite { until: None, ..suite }, Memory::of(1));
+        assert_eq!(suite.on_every_thread(&cases, &memory, |number, _, _| Err(number)), Err(0));
+        assert_eq!(suite.on_this_thread(&cases, &memory, |number, _, _| Err(number)), Err(0));
     }
 
     #[test]
