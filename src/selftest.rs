@@ -4,11 +4,12 @@ use crate::io::{LineWriter, say};
 use crate::model::parse_device;
 use anyhow::{Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use octo_ops::{Case, GridCase, Op, grid};
+use octo_ops::{Op, grid};
+use octo_proof::{Suite, SuiteCase, Verdict};
 use octo_queue::{DeviceKind, open};
 use serde::Serialize;
-use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ pub struct Args {
     /// Where to compute: auto, cpu, cuda or sim.
     #[arg(long, default_value = "auto", value_parser = parse_device)]
     device: DeviceKind,
-    /// CPU threads, also of the simulated GPU; all of the machine's by default. Results do not depend on it.
+    /// CPU threads, which share out the cases; all of the machine's by default. Results do not depend on it.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     threads: Option<u32>,
     /// Also cases at the sizes of 0.5B to 8B models: minutes on a simulated GPU.
@@ -29,7 +30,7 @@ pub struct Args {
     /// Begin no case after so many seconds.
     #[arg(long, value_name = "SECONDS")]
     budget: Option<u64>,
-    /// Write lines {"case": ..., "ok": ..., "error": ...} here, each as soon as it is known.
+    /// Write lines {"case": ..., "ok": ..., "seconds": ..., "error": ...} here, each as soon as it is known.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -38,6 +39,8 @@ pub struct Args {
 struct Line<'a> {
     case: &'a str,
     ok: bool,
+    /// What it took, the wait for its turn on a GPU included.
+    seconds: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
 }
@@ -75,43 +78,65 @@ pub fn run(args: Args) -> Result<()> {
     // Stays open beside the queues of the cases, so that a GPU's context is made once.
     let device = open(args.device, threads)?;
     say(&device.describe().description)?;
-    let mut cases: Vec<Source> = Op::all_cases().into_iter().map(Source::ready).collect();
-    cases.extend(grid().into_iter().filter(|_| args.full).map(Source::Grid));
+    let mut cases: Vec<SuiteCase> = Op::all_cases().into_iter().map(SuiteCase::ready).collect();
+    cases.extend(grid().into_iter().filter(|_| args.full).map(SuiteCase::Grid));
     cases.retain(|case| args.filter.as_deref().is_none_or(|part| case.name().contains(part)));
     if cases.is_empty() {
         bail!("no case has such a name; they begin with an op's, such as rms_norm");
     }
     let mut lines = LineWriter::open(args.output.as_deref())?;
     let until = args.budget.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
+    let mut tally = |name: &str, count: fn(&mut Tally) -> &mut usize| {
+        let op = name.split('/').next().unwrap_or(name);
+        *count(tallies.entry(op.to_owned()).or_default()) += 1;
+    };
+    cases.retain(|case| {
+        let computed = device.supports(&case.op());
+        if !computed {
+            tally(case.name(), |tally| &mut tally.refused);
+        }
+        computed
+    });
     let bar = bar(cases.len());
-    let mut tallies: BTreeMap<&str, Tally> = BTreeMap::new();
     let mut wrong = 0;
-    for source in &cases {
-        let name = source.name();
-        let tally = tallies.entry(name.split('/').next().unwrap_or(name)).or_default();
+    let all = std::thread::available_parallelism().map_or(1, NonZero::get);
+    // The kind that `auto` has come to.
+    let kind = device.describe().kind;
+    let named = DeviceKind::NAMES.iter().find(|(name, _)| *name == kind);
+    let suite = Suite {
+        device: named.map_or(args.device, |(_, kind)| *kind),
+        threads: threads.unwrap_or(all),
+        until,
+    };
+    suite.run(&cases, |number, verdict, took| {
+        let name = cases[number].name();
         bar.set_message(name.to_owned());
-        let case = source.case();
-        if !device.supports(&case.op) {
-            tally.refused += 1;
-        } else if until.is_some_and(|until| Instant::now() >= until) {
-            tally.left += 1;
-        } else {
-            let error =
-                octo_proof::check(&case, || open(args.device, threads)).err().map(|error| error.to_string());
-            lines.write(&Line { case: name, ok: error.is_none(), error: error.as_deref() })?;
-            match &error {
-                None => tally.right += 1,
-                Some(error) => {
-                    tally.wrong += 1;
-                    wrong += 1;
-                    if wrong <= PRINTED {
-                        bar.suspend(|| say(&format!("{name}: {error}")))?;
-                    }
-                }
+        bar.inc(1);
+        let error = match &verdict {
+            Verdict::Wrong(failure) => Some(failure.to_string()),
+            Verdict::Right | Verdict::Left => None,
+        };
+        if !matches!(verdict, Verdict::Left) {
+            let seconds = took.as_secs_f64();
+            lines.write(&Line { case: name, ok: error.is_none(), seconds, error: error.as_deref() })?;
+        }
+        tally(
+            name,
+            match verdict {
+                Verdict::Right => |tally| &mut tally.right,
+                Verdict::Wrong(_) => |tally| &mut tally.wrong,
+                Verdict::Left => |tally| &mut tally.left,
+            },
+        );
+        if let Some(error) = error {
+            wrong += 1;
+            if wrong <= PRINTED {
+                bar.suspend(|| say(&format!("{name}: {error}")))?;
             }
         }
-        bar.inc(1);
-    }
+        anyhow::Ok(())
+    })?;
     bar.finish_and_clear();
     for (op, tally) in &tallies {
         say(&format!("{op:24} {}", tally.told()))?;
@@ -120,32 +145,6 @@ pub fn run(args: Args) -> Result<()> {
         bail!("{wrong} cases are wrong on {}", device.describe().kind);
     }
     Ok(())
-}
-
-/// A case that is there, or one that is made when its turn comes.
-enum Source {
-    Ready(String, Box<Case>),
-    Grid(GridCase),
-}
-
-impl Source {
-    fn ready(case: Case) -> Source {
-        Source::Ready(format!("{}/{}", case.op.name(), case.name), Box::new(case))
-    }
-
-    fn name(&self) -> &str {
-        match self {
-            Source::Ready(name, _) => name,
-            Source::Grid(case) => &case.name,
-        }
-    }
-
-    fn case(&self) -> Cow<'_, Case> {
-        match self {
-            Source::Ready(_, case) => Cow::Borrowed(case.as_ref()),
-            Source::Grid(case) => Cow::Owned(case.make()),
-        }
-    }
 }
 
 fn bar(cases: usize) -> ProgressBar {

@@ -39,5 +39,5 @@ pub mod source;
 pub mod swiglu;
 pub mod tuning;
 
-pub use backend::CudaBackend;
+pub use backend::{CudaBackend, launches};
 pub use launch::*;

@@ -1,5 +1,6 @@
 //! Launchers at the edges: whatever shapes, types, strides and places an op comes with, the answer is launches or a
-//! refusal in words. That accepted ops then run clean and right is `random_cases.rs` of `octo-proof`.
+//! refusal in words. That accepted ops then run clean and right is `random_cases.rs` of `octo-proof`, and that none is run
+//! whose operands leave their buffers or overlap, its `wrong_operands.rs`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 use octo_kernels::CudaBackend;
@@ -8,6 +9,7 @@ use octo_ops::*;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Bytes that an operand may span: more than any device has.
@@ -240,31 +242,121 @@ fn op(kind: u32, draw: &Draw) -> Option<Op> {
             eps: 1e-8,
             weight_decay: 0.1,
         }),
+        20 => {
+            Op::Swiglu(Swiglu { gate_up: o.matrix(act, m, n.checked_mul(2))?, product: o.matrix(act, m, n)? })
+        }
+        21 => Op::HeadPolicy(HeadPolicy {
+            hidden: o.matrix(act, rows, k)?,
+            weight: o.matrix(weight, n, k)?,
+            labels: o.flat(DType::I32, rows)?,
+            inv_temperature: o.flat(f32, rows)?,
+            support: if flag { Some(o.matrix(u32, rows, support::words(n))?) } else { None },
+            logprob: o.flat(f32, rows)?,
+            lse: o.flat(f32, rows)?,
+            entropy: o.flat(f32, rows)?,
+        }),
+        22 => Op::HeadPolicyBackward(HeadPolicyBackward {
+            hidden: o.matrix(act, rows, k)?,
+            weight: o.matrix(weight, n, k)?,
+            labels: o.flat(DType::I32, rows)?,
+            inv_temperature: o.flat(f32, rows)?,
+            support: if flag { Some(o.matrix(u32, rows, support::words(n))?) } else { None },
+            lse: o.flat(f32, rows)?,
+            entropy: o.flat(f32, rows)?,
+            coefficient: o.flat(f32, rows)?,
+            entropy_coefficient: o.flat(f32, rows)?,
+            dhidden: o.matrix(act, rows, k)?,
+            dweight: o.matrix(f32, n, k)?,
+            accumulate: other,
+        }),
+        23 => Op::CopyPages(CopyPages {
+            from: o.flat(u32, m)?,
+            to: o.flat(u32, m)?,
+            pages: o.view(act, &[Some(n), Some(k), kv_heads.checked_mul(PAGE_TOKENS)])?,
+        }),
+        24 => Op::FeedTokens(FeedTokens {
+            tokens: o.flat(u32, n)?,
+            source: o.flat(u32, m)?,
+            ids: o.flat(u32, m)?,
+        }),
         _ => Op::RandomFill(RandomFill { out: o.flat(act, m)?, seed: 5, stream: k.into(), scale: 0.5 }),
     })
 }
 
-/// Kinds of ops, by [`op`]'s numbers: all but the two of a policy's loss.
-const KINDS: u32 = 21;
+/// Kinds of ops, by [`op`]'s numbers.
+const KINDS: u32 = 26;
+
+fn backend() -> CudaBackend {
+    CudaBackend::new("sim", Box::new(SimDriver::new(SimConfig::new(Some(1))))).unwrap()
+}
+
+/// Whether the backend would launch an op; an answer there is.
+fn answer(backend: &CudaBackend, op: &Op) -> bool {
+    catch_unwind(AssertUnwindSafe(|| backend.supports(op))).unwrap_or_else(|_| panic!("no answer to {op:?}"))
+}
 
 #[test]
 fn the_edges_of_ops_are_launched_or_refused() {
-    let backend = CudaBackend::new("sim", Box::new(SimDriver::new(SimConfig::new(Some(1))))).unwrap();
+    let backend = backend();
     let (mut launched, mut refused) = ([0u32; KINDS as usize], [0u32; KINDS as usize]);
+    let mut names = BTreeSet::new();
     let mut draws = TestRunner::deterministic();
     let drawn = (0..KINDS, draw());
-    for _ in 0..16_000 {
+    for _ in 0..20_000 {
         let (kind, draw) = drawn.new_tree(&mut draws).unwrap().current();
-        // What breaks the op's own contract never reaches a backend.
         let Some(op) = op(kind, &draw).filter(|op| op.check().is_ok()) else { continue };
-        let answer = catch_unwind(AssertUnwindSafe(|| backend.supports(&op)));
-        match answer {
-            Ok(true) => launched[kind as usize] += 1,
-            Ok(false) => refused[kind as usize] += 1,
-            Err(_) => panic!("no answer to {op:?}"),
+        names.insert(op.name());
+        match answer(&backend, &op) {
+            true => launched[kind as usize] += 1,
+            false => refused[kind as usize] += 1,
         }
     }
-    // Both answers are given, or the draws say little.
+    // Both answers are given, or the draws say little; and no op of the table is left out.
     assert!(launched.iter().all(|&count| count > 0), "{launched:?}");
     assert!(refused.iter().filter(|&&count| count > 0).count() > 10, "{refused:?}");
+    let table: BTreeSet<&str> = Op::all_cases().iter().map(|case| case.op.name()).collect();
+    assert_eq!(table.difference(&names).collect::<Vec<_>>(), Vec::<&&str>::new());
+}
+
+/// A view of any shape, type, stride and place.
+fn any_view() -> impl Strategy<Value = View> {
+    let axis = || {
+        prop_oneof![0..70u32, (0..32u32).prop_map(|bit| 1 << bit), (0..32u32).prop_map(|bit| u32::MAX >> bit)]
+    };
+    let dtype =
+        prop::sample::select(vec![DType::F32, DType::Bf16, DType::I16, DType::I32, DType::U32, DType::U64]);
+    let offset = prop_oneof![0..64u64, (0..64u32).prop_map(|bit| u64::MAX >> bit)];
+    (offset, dtype, prop::collection::vec(axis(), 1..=4), prop::option::of(axis())).prop_map(
+        |(offset, dtype, shape, stride)| {
+            let view = View::new(BufferId(0), offset, dtype, &shape);
+            stride.map_or(view, |stride| view.with_row_stride(stride))
+        },
+    )
+}
+
+#[test]
+fn what_breaks_an_ops_contract_is_never_launched() {
+    let backend = backend();
+    let ops: Vec<Op> = Op::all_cases().iter().map(|case| case.op).filter(|op| answer(&backend, op)).collect();
+    let mut draws = TestRunner::deterministic();
+    let drawn = (any::<prop::sample::Index>(), any::<prop::sample::Index>(), any_view());
+    let (mut broken, mut kept) = (BTreeSet::new(), 0);
+    for _ in 0..10_000 {
+        let (which, operand, mut view) = drawn.new_tree(&mut draws).unwrap().current();
+        let mut op = *which.get(&ops);
+        let mut views = op.views_mut();
+        let index = operand.index(views.len());
+        let place = &mut views[index];
+        view.buffer = place.buffer;
+        **place = view;
+        let launched = answer(&backend, &op);
+        match op.check() {
+            Ok(()) => kept += 1,
+            Err(error) => {
+                broken.insert(op.name());
+                assert!(!launched, "launched although {error}: {op:?}");
+            }
+        }
+    }
+    assert!(broken.len() > 20 && kept > 10, "{broken:?}, {kept}");
 }

@@ -1,6 +1,6 @@
 //! Test cases of ops: operands with values, read by `cargo test`, `selftest` and `bench` alike.
 
-use crate::{BufferId, DType, HostMemory, Op, View};
+use crate::{Access, BufferId, Cut, DType, HostMemory, Op, Real, View};
 use half::bf16;
 use std::fmt;
 
@@ -13,6 +13,44 @@ pub struct Case {
     pub op: Op,
     /// The buffers, one tensor each.
     pub tensors: Vec<Tensor>,
+}
+
+/// The arithmetic of a reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// The truth.
+    F64,
+    /// What the plain computation gives.
+    F32,
+    /// In f32 as tensor cores add ([`Cut`]).
+    Cut,
+    /// In f32, rounded to the declared dtypes wherever the op rounds.
+    Rounded,
+}
+
+impl Case {
+    /// Every buffer that the op writes as its reference leaves it; the others are empty.
+    pub fn evaluate(&self, arithmetic: Arithmetic) -> Vec<Vec<f64>> {
+        match arithmetic {
+            Arithmetic::F64 => self.written(HostMemory::<f64>::new(&self.tensors)),
+            Arithmetic::F32 => self.written(HostMemory::<f32>::new(&self.tensors)),
+            Arithmetic::Cut => self.written(HostMemory::<Cut>::new(&self.tensors)),
+            Arithmetic::Rounded => self.written(HostMemory::<f32>::new(&self.tensors).rounding()),
+        }
+    }
+
+    fn written<R: Real>(&self, mut memory: HostMemory<R>) -> Vec<Vec<f64>> {
+        self.op.reference(&mut memory);
+        let mut buffers = vec![Vec::new(); self.tensors.len()];
+        for operand in self.op.operands().iter().filter(|operand| operand.access != Access::Read) {
+            let id = operand.view.buffer;
+            let buffer = &mut buffers[id.0 as usize];
+            if buffer.is_empty() {
+                *buffer = memory.buffer(id).iter().map(|v| v.to_f64()).collect();
+            }
+        }
+        buffers
+    }
 }
 
 /// One buffer of a case.
@@ -29,16 +67,28 @@ pub struct Tensor {
 pub struct CaseBuilder {
     tensors: Vec<Tensor>,
     state: u64,
+    /// Whether tensors stay empty.
+    shapes_only: bool,
 }
 
 impl CaseBuilder {
     /// An empty case.
     pub fn new() -> CaseBuilder {
-        CaseBuilder { tensors: Vec::new(), state: 0x0c70_7411_4e4e_2026 }
+        CaseBuilder { tensors: Vec::new(), state: 0x0c70_7411_4e4e_2026, shapes_only: false }
+    }
+
+    /// A builder that makes views and no values: which op a case is, before it takes memory.
+    pub(crate) fn of_shapes() -> CaseBuilder {
+        CaseBuilder { shapes_only: true, ..CaseBuilder::new() }
     }
 
     /// A tensor of the given values.
     pub fn values(&mut self, dtype: DType, shape: &[u32], values: impl IntoIterator<Item = f64>) -> View {
+        let view = View::new(BufferId(self.tensors.len() as u32), 0, dtype, shape);
+        if self.shapes_only {
+            self.tensors.push(Tensor { dtype, values: Vec::new() });
+            return view;
+        }
         let values: Vec<f64> = values
             .into_iter()
             .map(|v| match dtype {
@@ -47,7 +97,6 @@ impl CaseBuilder {
                 _ => v,
             })
             .collect();
-        let view = View::new(BufferId(self.tensors.len() as u32), 0, dtype, shape);
         debug_assert_eq!(values.len(), view.elements());
         self.tensors.push(Tensor { dtype, values });
         view
@@ -55,7 +104,7 @@ impl CaseBuilder {
 
     /// Normally distributed values.
     pub fn normal(&mut self, dtype: DType, shape: &[u32], scale: f64) -> View {
-        let values: Vec<f64> = (0..count(shape)).map(|_| self.gaussian() * scale).collect();
+        let values: Vec<f64> = (0..self.count(shape)).map(|_| self.gaussian() * scale).collect();
         self.values(dtype, shape, values)
     }
 
@@ -63,7 +112,7 @@ impl CaseBuilder {
     /// by their near opposite, some are denormal in f32.
     pub fn hard(&mut self, dtype: DType, shape: &[u32]) -> View {
         let mut last = 0.0;
-        let values: Vec<f64> = (0..count(shape))
+        let values: Vec<f64> = (0..self.count(shape))
             .map(|i| {
                 let g = self.gaussian();
                 last = match i % 16 {
@@ -80,20 +129,23 @@ impl CaseBuilder {
 
     /// Integers from 0 up to, not including, `below`.
     pub fn below(&mut self, dtype: DType, shape: &[u32], below: u64) -> View {
-        let values: Vec<f64> = (0..count(shape)).map(|_| (self.next() % below) as f64).collect();
+        let values: Vec<f64> = (0..self.count(shape)).map(|_| (self.next() % below) as f64).collect();
         self.values(dtype, shape, values)
     }
 
     /// An output: NaN until written (0 for integers).
     pub fn output(&mut self, dtype: DType, shape: &[u32]) -> View {
         let nothing = if dtype.is_float() { f64::NAN } else { 0.0 };
-        self.values(dtype, shape, std::iter::repeat_n(nothing, count(shape)))
+        self.values(dtype, shape, std::iter::repeat_n(nothing, self.count(shape)))
     }
 
     /// Runs an op's reference on the tensors so far, in f64 rounded to each dtype: what it writes becomes
     /// the input of the op under test.
     pub(crate) fn run(&mut self, op: &Op) {
-        let mut memory = HostMemory::<f64>::new(self.tensors.iter().map(|t| t.values.as_slice()));
+        if self.shapes_only {
+            return;
+        }
+        let mut memory = HostMemory::<f64>::new(&self.tensors);
         op.reference(&mut memory);
         for (i, tensor) in self.tensors.iter_mut().enumerate() {
             tensor.values = memory
@@ -113,6 +165,11 @@ impl CaseBuilder {
         Case { name: name.into(), op: op.into(), tensors: self.tensors }
     }
 
+    /// Values of a tensor of this shape.
+    fn count(&self, shape: &[u32]) -> usize {
+        if self.shapes_only { 0 } else { shape.iter().map(|&n| n as usize).product() }
+    }
+
     /// SplitMix64 (Steele, Lea and Flood, 2014).
     fn next(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -128,10 +185,6 @@ impl CaseBuilder {
         let (u, v) = (unit(self.next()), unit(self.next()));
         (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
     }
-}
-
-fn count(shape: &[u32]) -> usize {
-    shape.iter().map(|&n| n as usize).product()
 }
 
 /// Which element types meet in a case.

@@ -51,6 +51,18 @@ pub enum OpError {
         /// Bytes of the buffer; 0 when there is no such buffer.
         size: u64,
     },
+    /// Rows of an operand lie over each other.
+    #[error("{op}: rows of operand `{operand}` ({view:?}) overlap: they begin {stride} elements apart")]
+    Rows {
+        /// Op name.
+        op: &'static str,
+        /// Operand name.
+        operand: &'static str,
+        /// The view.
+        view: View,
+        /// Elements between the beginnings of two rows.
+        stride: usize,
+    },
     /// Two operands share bytes and at least one of them is written.
     #[error("{op}: operands `{a}` and `{b}` overlap and one of them is written")]
     Overlap {
@@ -66,6 +78,15 @@ pub enum OpError {
 /// Stands for "any size" in an expected shape.
 pub const ANY: u32 = u32::MAX;
 
+/// Stands for a size that no axis has: what would follow from the others is beyond 32 bits. Axes of this size and above
+/// are refused, so that neither this nor [`ANY`] is ever found in a shape.
+pub(crate) const NONE: u32 = u32::MAX - 1;
+
+/// The size of an axis that is the product of two others.
+pub(crate) fn times(a: usize, b: usize) -> u32 {
+    a.checked_mul(b).and_then(|product| u32::try_from(product).ok()).unwrap_or(NONE)
+}
+
 /// Collects the checks of one op; each method returns at the first that fails.
 pub(crate) struct Check {
     op: &'static str,
@@ -78,13 +99,16 @@ impl Check {
     }
 
     pub fn shape(&self, operand: &'static str, view: &View, want: &[u32]) -> Result<(), OpError> {
-        let got = view.shape();
-        let fits = got.len() == want.len() && got.iter().zip(want).all(|(g, w)| *w == ANY || g == w);
-        if fits {
-            Ok(())
-        } else {
-            Err(OpError::Shape { op: self.op, operand, got: got.to_vec(), want: want.to_vec() })
+        let (op, got) = (self.op, view.shape());
+        let is = |(&got, &want): (&u32, &u32)| got < NONE && (want == ANY || got == want);
+        if got.len() != want.len() || !got.iter().zip(want).all(is) {
+            return Err(OpError::Shape { op, operand, got: got.to_vec(), want: want.to_vec() });
         }
+        let stride = view.row_stride();
+        if view.rows() > 1 && stride < view.row_elements() {
+            return Err(OpError::Rows { op, operand, view: *view, stride });
+        }
+        Ok(())
     }
 
     pub fn dtype(&self, operand: &'static str, view: &View, want: &[DType]) -> Result<(), OpError> {

@@ -2,8 +2,9 @@
 //! hundreds of megabytes.
 //!
 //! Widths are those of Llama 3.2 1B and 3B, Llama 3.1 8B and Qwen2.5 0.5B; tokens are one that decodes, a ragged
-//! few, and more than one tile. Vocabularies are Llama 2's and Llama 3's over narrow rows: what is long there is the row of
-//! logits.
+//! few, and more than one tile. What a product has of a model is the length of its sums, whole; of its outputs it has a
+//! part, since further ones are more blocks of the same. Every output that there is is compared. Vocabularies are Llama
+//! 2's and Llama 3's over narrow rows: what is long there is the row of logits.
 
 use crate::ops::{attention, attention_backward};
 use crate::*;
@@ -12,13 +13,18 @@ use crate::*;
 pub struct GridCase {
     /// As a case's, with its op: `op/dtype/shape`.
     pub name: String,
-    make: Box<dyn Fn() -> Case>,
+    make: Box<dyn Fn(CaseBuilder) -> Case + Send + Sync>,
 }
 
 impl GridCase {
     /// Makes its operands.
     pub fn make(&self) -> Case {
-        (self.make)()
+        (self.make)(CaseBuilder::new())
+    }
+
+    /// The op it will be, whose operands take no memory yet.
+    pub fn op(&self) -> Op {
+        (self.make)(CaseBuilder::of_shapes()).op
     }
 }
 
@@ -46,11 +52,10 @@ fn add<O: Into<Op>>(
     all: &mut Vec<GridCase>,
     op: &'static str,
     name: String,
-    make: impl Fn(&mut CaseBuilder) -> O + 'static,
+    make: impl Fn(&mut CaseBuilder) -> O + Send + Sync + 'static,
 ) {
     let of = name.clone();
-    let make = move || {
-        let mut c = CaseBuilder::new();
+    let make = move |mut c: CaseBuilder| {
         let op = make(&mut c);
         c.finish(of.clone(), op)
     };
@@ -59,7 +64,7 @@ fn add<O: Into<Op>>(
 
 /// Types and tokens: every device has its own dtype, and the wider the model the fewer rows.
 fn batches(hidden: u32) -> Vec<(DType, u32)> {
-    let tokens: &[u32] = if hidden <= 2048 { &[1, 17, 70] } else { &[1, 17] };
+    let tokens: &[u32] = if hidden < 2048 { &[1, 17, 70] } else { &[1, 17] };
     [DType::F32, DType::Bf16].into_iter().flat_map(|d| tokens.iter().map(move |&t| (d, t))).collect()
 }
 
@@ -67,21 +72,24 @@ fn products(all: &mut Vec<GridCase>) {
     for (model, [hidden, ffn, heads, kv_heads, head_dim]) in MODELS {
         for (dtype, tokens) in batches(hidden) {
             let name = |what: &str| format!("{dtype}/{model}-{what}x{tokens}");
-            for (what, k) in [("o", heads * head_dim), ("down", ffn)] {
+            for (what, k, n) in [("o", heads * head_dim, hidden / 4), ("down", ffn, hidden / 8)] {
                 // A small weight keeps sums of thousands of terms at the size of the residual.
                 add(all, LinearResidual::NAME, name(what), move |c| LinearResidual {
                     x: c.hard(dtype, &[tokens, k]),
-                    weight: c.normal(dtype, &[hidden, k], 0.02),
-                    residual: c.normal(dtype, &[tokens, hidden], 1.0),
-                    out: c.output(dtype, &[tokens, hidden]),
+                    weight: c.normal(dtype, &[n, k], 0.02),
+                    residual: c.normal(dtype, &[tokens, n], 1.0),
+                    out: c.output(dtype, &[tokens, n]),
                 });
             }
+            let product = ffn / 16;
             add(all, GateUpSwiglu::NAME, name("gate_up"), move |c| GateUpSwiglu {
                 x: c.normal(dtype, &[tokens, hidden], 1.0),
-                weight: c.normal(dtype, &[2 * ffn / 4, hidden], 0.02),
-                product: c.output(dtype, &[tokens, ffn / 4]),
-                gate_up: Some(c.output(dtype, &[tokens, 2 * ffn / 4])),
+                weight: c.normal(dtype, &[2 * product, hidden], 0.02),
+                product: c.output(dtype, &[tokens, product]),
+                gate_up: Some(c.output(dtype, &[tokens, 2 * product])),
             });
+            // A key-value head with its query heads, twice.
+            let (heads, kv_heads) = (2 * heads / kv_heads, 2);
             add(all, QkvRope::NAME, name("qkv"), move |c| {
                 let rows = (heads + 2 * kv_heads) * head_dim;
                 let turn = |i: u32| f64::from(i / head_dim) * 0.3 + f64::from(i % (head_dim / 2));
@@ -101,14 +109,14 @@ fn products(all: &mut Vec<GridCase>) {
             });
             add(all, LinearBackwardInput::NAME, name("down"), move |c| LinearBackwardInput {
                 dy: c.hard(dtype, &[tokens, hidden]),
-                weight: c.normal(dtype, &[hidden, ffn / 4], 0.02),
-                dx: c.output(dtype, &[tokens, ffn / 4]),
+                weight: c.normal(dtype, &[hidden, ffn / 16], 0.02),
+                dx: c.output(dtype, &[tokens, ffn / 16]),
             });
             let long = 8 * tokens;
             add(all, LinearBackwardWeight::NAME, name("o"), move |c| LinearBackwardWeight {
-                dy: c.normal(dtype, &[long, hidden / 4], 1.0),
-                x: c.hard(dtype, &[long, hidden]),
-                dweight: c.normal(DType::F32, &[hidden / 4, hidden], 1.0),
+                dy: c.normal(dtype, &[long, hidden / 8], 1.0),
+                x: c.hard(dtype, &[long, hidden / 4]),
+                dweight: c.normal(DType::F32, &[hidden / 8, hidden / 4], 1.0),
                 accumulate: tokens == 17,
             });
         }
@@ -116,7 +124,7 @@ fn products(all: &mut Vec<GridCase>) {
 }
 
 fn heads(all: &mut Vec<GridCase>) {
-    const HIDDEN: u32 = 64;
+    const HIDDEN: u32 = 32;
     for vocab in VOCABULARIES {
         for (dtype, tokens) in [(DType::F32, 9), (DType::Bf16, 1), (DType::Bf16, 9)] {
             let name = format!("{dtype}/{tokens}x{vocab}");
@@ -156,14 +164,14 @@ fn attention_cases(all: &mut Vec<GridCase>) {
     let layouts: [&'static [u32]; 3] = [&[0, 127, 255, 384], &[0, 1023, 1030], &[0, 3, 1027, 2052]];
     for dtype in [DType::F32, DType::Bf16] {
         for bounds in layouts {
-            for heads in [[8, 2, 64], [3, 1, 128]] {
+            for heads in [[4, 1, 64], [2, 1, 128]] {
                 let name = format!("{dtype}/{}rows-hd{}", bounds[bounds.len() - 1], heads[2]);
-                let make = move || attention::packed_case(dtype, bounds, heads);
+                let make = move |c| attention::packed_case(c, dtype, bounds, heads);
                 all.push(GridCase { name: format!("{}/{name}", Attention::NAME), make: Box::new(make) });
                 if bounds[bounds.len() - 1] > 1500 {
                     continue;
                 }
-                let make = move || attention_backward::case(dtype, bounds, heads);
+                let make = move |c| attention_backward::case(c, dtype, bounds, heads);
                 all.push(GridCase {
                     name: format!("{}/{name}", AttentionBackward::NAME),
                     make: Box::new(make),
@@ -173,7 +181,7 @@ fn attention_cases(all: &mut Vec<GridCase>) {
         for last in [126, 127, 128, 1022, 1023, 1024, 2046, 2047, 2048, 8191] {
             for head_dim in [64, 128] {
                 let name = format!("{}/{dtype}/paged-{last}-hd{head_dim}", Attention::NAME);
-                let make = move || attention::paged_case(dtype, head_dim, last);
+                let make = move |c| attention::paged_case(c, dtype, head_dim, last);
                 all.push(GridCase { name, make: Box::new(make) });
             }
         }
@@ -183,7 +191,9 @@ fn attention_cases(all: &mut Vec<GridCase>) {
 /// Ops that go through rows or flat arenas.
 fn rows(all: &mut Vec<GridCase>) {
     for (model, [hidden, ffn, ..]) in MODELS {
-        for (dtype, tokens) in [(DType::F32, 70), (DType::Bf16, 70), (DType::Bf16, 1030)] {
+        // Rows of more than one part of what is summed over rows, in the narrowest.
+        let many = if hidden < 2048 { 1030 } else { 130 };
+        for (dtype, tokens) in [(DType::F32, 70), (DType::Bf16, 70), (DType::Bf16, many)] {
             let name = format!("{dtype}/{model}x{tokens}");
             let shape = [tokens, hidden];
             add(all, RmsNorm::NAME, name.clone(), move |c| RmsNorm {
@@ -213,19 +223,19 @@ fn rows(all: &mut Vec<GridCase>) {
                 gate_up: c.normal(dtype, &[tokens, 2 * ffn], 3.0),
             });
             add(all, Embed::NAME, name.clone(), move |c| Embed {
-                ids: c.below(DType::U32, &[tokens], 1000),
-                weight: c.normal(dtype, &[1000, hidden], 1.0),
+                ids: c.below(DType::U32, &[tokens], 300),
+                weight: c.normal(dtype, &[300, hidden], 1.0),
                 out: c.output(dtype, &shape),
             });
             add(all, EmbedBackward::NAME, name, move |c| EmbedBackward {
-                ids: c.below(DType::U32, &[tokens], 1000),
+                ids: c.below(DType::U32, &[tokens], 300),
                 dx: c.hard(dtype, &shape),
-                dweight: c.normal(DType::F32, &[1000, hidden], 1.0),
+                dweight: c.normal(DType::F32, &[300, hidden], 1.0),
                 accumulate: true,
             });
         }
     }
-    const ELEMENTS: u32 = 1 << 20;
+    const ELEMENTS: u32 = (1 << 18) + 3;
     for dtype in [DType::F32, DType::Bf16] {
         add(all, AdamW::NAME, format!("{dtype}/{ELEMENTS}"), move |c| AdamW {
             weight: c.normal(dtype, &[ELEMENTS], 1.0),

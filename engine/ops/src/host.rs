@@ -1,23 +1,26 @@
 //! Memory for references: one tensor a buffer, in one of the two precisions.
 
-use crate::{BufferId, DType, Real, View};
+use crate::{BufferId, DType, Real, Tensor, View};
 use half::bf16;
 
 /// Buffers as numbers rather than bytes. Every buffer holds elements of a single type.
 #[derive(Clone, Debug)]
 pub struct HostMemory<R> {
     buffers: Vec<Vec<R>>,
-    /// The same in f64, in which words of 32 bits are themselves.
+    /// Buffers of integers in f64, in which words of 32 bits are themselves; the others are empty here.
     words: Vec<Vec<f64>>,
     rounds: bool,
 }
 
 impl<R: Real> HostMemory<R> {
     /// Memory whose buffer `i` starts as `tensors[i]`, and that keeps what is stored as it is.
-    pub fn new<'a>(tensors: impl IntoIterator<Item = &'a [f64]>) -> HostMemory<R> {
-        let words: Vec<Vec<f64>> = tensors.into_iter().map(<[f64]>::to_vec).collect();
-        let buffers = words.iter().map(|t| t.iter().map(|&v| R::of(v)).collect()).collect();
-        HostMemory { buffers, words, rounds: false }
+    pub fn new(tensors: &[Tensor]) -> HostMemory<R> {
+        let words = |t: &Tensor| if t.dtype.is_float() { Vec::new() } else { t.values.clone() };
+        HostMemory {
+            buffers: tensors.iter().map(|t| t.values.iter().map(|&v| R::of(v)).collect()).collect(),
+            words: tensors.iter().map(words).collect(),
+            rounds: false,
+        }
     }
 
     /// The same memory, rounding to the dtype of each view as backends do.
@@ -47,7 +50,9 @@ impl<R: Real> HostMemory<R> {
             for (at, &value) in row.zip(&values[i * width..]) {
                 let value = self.rounded(value, view.dtype);
                 self.buffers[view.buffer.0 as usize][at] = value;
-                self.words[view.buffer.0 as usize][at] = value.to_f64();
+                if let Some(word) = self.words[view.buffer.0 as usize].get_mut(at) {
+                    *word = value.to_f64();
+                }
             }
         }
     }

@@ -19,6 +19,7 @@ mod ops;
 pub mod philox;
 mod real;
 mod sampling;
+mod spec;
 pub mod support;
 mod table;
 mod view;
@@ -28,15 +29,17 @@ pub use backend::{
     SLOTS, Slot,
 };
 pub use blocks::{StepBlock, StepResult};
-pub use case::{Case, CaseBuilder, Tensor};
+pub use case::{Arithmetic, Case, CaseBuilder, Tensor};
 pub use dtype::DType;
+pub(crate) use error::times;
 pub use error::{ANY, OpError};
 pub use grid::{GridCase, grid};
 pub use host::HostMemory;
 pub use ops::INTERLEAVE;
 pub use real::{Cut, Real};
 pub use sampling::{SamplingRow, cumulative_weights};
-pub(crate) use table::matrix;
+pub use spec::{Access, Cost, Operand, Spec};
+pub(crate) use spec::{matrix, product};
 pub use table::*;
 pub use view::{BufferId, View};
 

@@ -67,8 +67,9 @@ impl Add for Cut {
     fn add(self, other: Cut) -> Cut {
         let exact = f64::from(self.0) + f64::from(other.0);
         let nearest = exact as f32;
-        let beyond = f64::from(nearest).abs() > exact.abs() && nearest.is_finite();
-        Cut(if beyond { f32::from_bits(nearest.to_bits() - 1) } else { nearest })
+        // Both conditions and the step as arithmetic: there is nothing to branch on, so that sums are vectors.
+        let beyond = (f64::from(nearest).abs() > exact.abs()) & nearest.is_finite();
+        Cut(f32::from_bits(nearest.to_bits() - u32::from(beyond)))
     }
 }
 
@@ -139,9 +140,55 @@ pub(crate) fn dot<R: Real>(a: &[R], b: &[R]) -> R {
     sum
 }
 
+/// [`dot`] of `a` with each of many rows, eight chains side by side.
+pub(crate) fn dots<'a, R: Real>(a: &[R], mut rows: impl Iterator<Item = &'a [R]>) -> Vec<R> {
+    const LANES: usize = 8;
+    let mut all = Vec::new();
+    while let Some(first) = rows.next() {
+        let mut eight = [first; LANES];
+        let mut width = 1;
+        while width < LANES
+            && let Some(row) = rows.next()
+        {
+            eight[width] = row;
+            width += 1;
+        }
+        // Rows as long as `a`, so that no index below is beyond them.
+        let eight = eight.map(|row| &row[..a.len()]);
+        let mut sums = [R::of(0.0); LANES];
+        for (i, &x) in a.iter().enumerate() {
+            for (sum, row) in sums.iter_mut().zip(eight) {
+                *sum += x * row[i];
+            }
+        }
+        all.extend(&sums[..width]);
+    }
+    all
+}
+
 /// x [m, k] · w [n, k]ᵀ → [m, n].
+///
+/// Each output is the chain of [`dot`]; columns are taken eight at a time so that their chains run side by side.
 pub(crate) fn matmul_nt<R: Real>(x: &[R], w: &[R], k: usize) -> Vec<R> {
-    x.chunks_exact(k).flat_map(|row| w.chunks_exact(k).map(move |column| dot(row, column))).collect()
+    const LANES: usize = 8;
+    let k = k.max(1);
+    let n = w.len() / k;
+    let mut out = vec![R::of(0.0); x.len() / k * n];
+    let mut panel = vec![[R::of(0.0); LANES]; k];
+    for (block, columns) in w.chunks(LANES * k).enumerate() {
+        for (lane, column) in columns.chunks_exact(k).enumerate() {
+            panel.iter_mut().zip(column).for_each(|(to, &value)| to[lane] = value);
+        }
+        let width = columns.len() / k;
+        for (row, to) in x.chunks_exact(k).zip(out.chunks_exact_mut(n)) {
+            let mut sums = [R::of(0.0); LANES];
+            for (&x, w) in row.iter().zip(&panel) {
+                sums.iter_mut().zip(w).for_each(|(sum, &w)| *sum += x * w);
+            }
+            to[block * LANES..][..width].copy_from_slice(&sums[..width]);
+        }
+    }
+    out
 }
 
 /// dy [m, n] · w [n, k] → [m, k].
@@ -171,6 +218,27 @@ pub(crate) fn matmul_tn_add<R: Real>(dy: &[R], x: &[R], n: usize, k: usize, dw: 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_output_of_a_product_is_one_ascending_chain_in_every_arithmetic() {
+        fn hold<R: Real + std::fmt::Debug>() {
+            let values = |count: usize, salt: usize| -> Vec<R> {
+                (0..count).map(|i| R::of((((i + salt) * 7919) % 1013) as f64 / 977.0 - 0.5)).collect()
+            };
+            for (m, n, k) in [(1, 1, 1), (3, 8, 5), (2, 21, 40), (0, 3, 4), (5, 7, 129)] {
+                let (x, w) = (values(m * k, 1), values(n * k, 2));
+                let rows = x.chunks_exact(k);
+                let chains: Vec<R> =
+                    rows.flat_map(|row| w.chunks_exact(k).map(move |column| dot(row, column))).collect();
+                assert_eq!(matmul_nt(&x, &w, k), chains, "{m}x{n}x{k}");
+                let apart = x.chunks_exact(k).flat_map(|row| dots(row, w.chunks_exact(k)));
+                assert_eq!(apart.collect::<Vec<R>>(), chains, "{m}x{n}x{k}");
+            }
+        }
+        hold::<f64>();
+        hold::<f32>();
+        hold::<Cut>();
+    }
 
     #[test]
     fn a_cut_sum_never_grows_beyond_the_exact_one() {

@@ -33,7 +33,7 @@ impl View {
         let rank = shape.len().min(4);
         let mut full = [1; 4];
         full[..rank].copy_from_slice(&shape[..rank]);
-        let row_stride = full[1..].iter().product();
+        let row_stride = full[1..].iter().fold(1u32, |row, &axis| row.saturating_mul(axis));
         View { buffer, offset, dtype, rank: rank as u8, shape: full, row_stride }
     }
 
@@ -53,9 +53,10 @@ impl View {
         self.shape[0] as usize
     }
 
-    /// Elements inside one index of axis 0.
+    /// Elements inside one index of axis 0. As all counts here it ends at the largest number there is: no memory holds
+    /// such a view.
     pub fn row_elements(&self) -> usize {
-        self.shape[1..].iter().map(|&n| n as usize).product()
+        self.shape[1..].iter().fold(1usize, |row, &axis| row.saturating_mul(axis as usize))
     }
 
     /// Elements between two indices of axis 0.
@@ -65,7 +66,7 @@ impl View {
 
     /// Number of elements seen.
     pub fn elements(&self) -> usize {
-        self.rows() * self.row_elements()
+        self.rows().saturating_mul(self.row_elements())
     }
 
     /// Whether the elements lie without gaps.
@@ -78,24 +79,30 @@ impl View {
         if self.elements() == 0 {
             return 0;
         }
-        let last_row = (self.rows() as u64 - 1) * self.row_stride() as u64;
-        (last_row + self.row_elements() as u64) * self.dtype.bytes()
+        let last_row = (self.rows() as u64 - 1).saturating_mul(self.row_stride() as u64);
+        last_row.saturating_add(self.row_elements() as u64).saturating_mul(self.dtype.bytes())
+    }
+
+    /// The end of the last element in its buffer.
+    pub fn end(&self) -> u64 {
+        self.offset.saturating_add(self.span_bytes())
     }
 
     /// Rows `first .. first + count` of axis 0.
     pub fn slice_rows(&self, first: u32, count: u32) -> View {
-        debug_assert!(first + count <= self.shape[0]);
+        debug_assert!(u64::from(first) + u64::from(count) <= u64::from(self.shape[0]));
         let mut out = *self;
-        out.offset += first as u64 * self.row_stride as u64 * self.dtype.bytes();
+        let before = u64::from(first) * u64::from(self.row_stride);
+        out.offset = self.offset.saturating_add(before.saturating_mul(self.dtype.bytes()));
         out.shape[0] = count;
         out
     }
 
     /// Columns `first .. first + count` of a matrix.
     pub fn slice_columns(&self, first: u32, count: u32) -> View {
-        debug_assert!(self.rank == 2 && first + count <= self.shape[1]);
+        debug_assert!(self.rank == 2 && u64::from(first) + u64::from(count) <= u64::from(self.shape[1]));
         let mut out = *self;
-        out.offset += first as u64 * self.dtype.bytes();
+        out.offset = self.offset.saturating_add(u64::from(first) * self.dtype.bytes());
         out.shape[1] = count;
         out
     }
@@ -109,7 +116,7 @@ impl View {
             return false;
         }
         let (a, b) = if self.offset <= other.offset { (self, other) } else { (other, self) };
-        if a.offset + a.span_bytes() <= b.offset {
+        if a.end() <= b.offset {
             return false;
         }
         let stride = a.row_stride as u64 * a.dtype.bytes();
@@ -118,9 +125,9 @@ impl View {
         }
         // Rows repeat with one period: compare the two byte ranges modulo the stride.
         let phase = (b.offset - a.offset) % stride;
-        let (a_row, b_row) =
-            (a.row_elements() as u64 * a.dtype.bytes(), b.row_elements() as u64 * b.dtype.bytes());
-        phase < a_row || phase + b_row > stride
+        let [a_row, b_row] =
+            [a, b].map(|view| (view.row_elements() as u64).saturating_mul(view.dtype.bytes()));
+        phase < a_row || phase.saturating_add(b_row) > stride
     }
 }
 

@@ -1,7 +1,7 @@
 //! One case on one queue.
 
 use half::bf16;
-use octo_ops::{Access, BufferId, Case, Cut, DType, HostMemory, Op, Real, Slot, Tensor, View, master};
+use octo_ops::{Access, Arithmetic, BufferId, Case, DType, Op, Slot, Tensor, View, master};
 use octo_queue::{OpenError, Queue, QueueError};
 
 /// How a backend failed a case.
@@ -61,6 +61,20 @@ pub enum Failure {
 /// place, and twice as many as the plain computation loses anywhere when it rounds to the declared dtypes; an f32 element
 /// by twice the most that the plain computation loses where it rounds on its way. Integers must be equal.
 pub fn check(case: &Case, open: impl Fn() -> Result<Queue, OpenError>) -> Result<(), Failure> {
+    run(case, open)?.judge(case)
+}
+
+/// What a device has made of a case.
+pub struct Outcome {
+    /// Every buffer after the op.
+    buffers: Vec<Vec<u8>>,
+}
+
+/// Runs a case eagerly and replayed: the device's half of [`check`].
+///
+/// # Errors
+/// What the device says; [`Failure::ReplayDiffers`].
+pub fn run(case: &Case, open: impl Fn() -> Result<Queue, OpenError>) -> Result<Outcome, Failure> {
     let eager = execute(case, open()?, false)?;
     let replayed = execute(case, open()?, true)?;
     for (tensor, (a, b)) in eager.iter().zip(&replayed).enumerate() {
@@ -68,17 +82,31 @@ pub fn check(case: &Case, open: impl Fn() -> Result<Queue, OpenError>) -> Result
             return Err(Failure::ReplayDiffers { tensor });
         }
     }
+    Ok(Outcome { buffers: eager })
+}
+
+impl Outcome {
+    /// Compares with the reference: the half of [`check`] that needs no device.
+    ///
+    /// # Errors
+    /// The first element that is wrong.
+    pub fn judge(&self, case: &Case) -> Result<(), Failure> {
+        judge(case, &self.buffers)
+    }
+}
+
+fn judge(case: &Case, buffers: &[Vec<u8>]) -> Result<(), Failure> {
     let references = References::of(case);
     let operands = case.op.operands();
     let masters = masters(&case.op);
-    for (index, (tensor, bytes)) in case.tensors.iter().zip(&eager).enumerate() {
+    for (index, (tensor, bytes)) in case.tensors.iter().zip(buffers).enumerate() {
         let got = decode(tensor.dtype, bytes);
         let id = BufferId(index as u32);
         if let Some((weight, remainder)) = masters
             && (id == weight.buffer || id == remainder.buffer)
         {
             // Halves of one number: a difference in the last place of the pair may show in either.
-            let half = |view: View| decode(view.dtype, &eager[view.buffer.0 as usize]);
+            let half = |view: View| decode(view.dtype, &buffers[view.buffer.0 as usize]);
             let joined = |memory: &[Vec<f64>]| {
                 let half = |view: View| elements(&view, &memory[view.buffer.0 as usize]).to_vec();
                 vec![join(&half(weight), &half(remainder))]
@@ -152,7 +180,7 @@ fn read(queue: &mut Queue, view: View) -> Result<Vec<u8>, QueueError> {
     Ok(bytes)
 }
 
-/// The results of the reference in every precision, by buffer.
+/// The results of the reference in every arithmetic, by buffer.
 struct References {
     truth: Vec<Vec<f64>>,
     /// In f32.
@@ -165,19 +193,13 @@ struct References {
 
 impl References {
     fn of(case: &Case) -> References {
-        fn run<R: Real>(case: &Case, rounding: bool) -> Vec<Vec<f64>> {
-            let fresh = HostMemory::<R>::new(case.tensors.iter().map(|t| t.values.as_slice()));
-            let mut memory = if rounding { fresh.rounding() } else { fresh };
-            case.op.reference(&mut memory);
-            let buffer = |i| memory.buffer(BufferId(i as u32)).iter().map(|v| v.to_f64()).collect();
-            (0..case.tensors.len()).map(buffer).collect()
-        }
-        let plain = run::<f32>(case, false);
+        let plain = case.evaluate(Arithmetic::F32);
         let cut = match case.op.bf16_activation() {
-            Some(_) => run::<Cut>(case, false),
+            Some(_) => case.evaluate(Arithmetic::Cut),
             None => plain.clone(),
         };
-        References { truth: run::<f64>(case, false), plain, cut, rounded: run::<f32>(case, true) }
+        let rounded = case.evaluate(Arithmetic::Rounded);
+        References { truth: case.evaluate(Arithmetic::F64), plain, cut, rounded }
     }
 
     fn map(&self, f: impl Fn(&[Vec<f64>]) -> Vec<Vec<f64>>) -> References {

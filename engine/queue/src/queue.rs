@@ -78,7 +78,7 @@ impl Queue {
     /// under captured programs.
     pub fn tensor(&mut self, name: &str, dtype: DType, shape: &[u32]) -> Result<View, QueueError> {
         self.refuse(self.sealed, || format!("buffer `{name}` asked for after start-up"))?;
-        let bytes = shape.iter().map(|&n| u64::from(n)).product::<u64>() * dtype.bytes();
+        let bytes = shape.iter().fold(dtype.bytes(), |bytes, &axis| bytes.saturating_mul(axis.into()));
         let id = self.backend.allocate(name, bytes)?;
         self.refuse(id.0 as usize != self.buffers.len(), || format!("buffer `{name}` is out of order"))?;
         self.buffers.push((name.to_owned(), bytes));

@@ -6,7 +6,8 @@
 //! streams of their own, so that inputs arrive and losses come home while compute goes on; only work on the same bytes
 //! waits (`copies.rs`). What they go through is page-locked memory (`staging.rs`).
 //!
-//! It does not check ops: the queue has, and its bounds are what makes kernels safe to launch. Read this file first.
+//! It checks an op's shapes and types, not where its operands lie: that the queue has, and its bounds are what makes
+//! kernels safe to launch. Read this file first.
 
 mod copies;
 mod ops;
@@ -28,7 +29,7 @@ use octo_ops::{
     Slot, View,
 };
 use octo_ptx::shipped::{SM_80, Shipped};
-pub(crate) use ops::launches;
+pub use ops::launches;
 use staging::Staging;
 use std::collections::BTreeMap;
 use touched::Touched;
@@ -76,7 +77,8 @@ struct Buffers {
 
 impl Addresses for Buffers {
     fn address(&self, view: &View) -> u64 {
-        self.tensors.get(view.buffer.0 as usize).copied().unwrap_or(0) + view.offset
+        // Bounds are the queue's: a place past all memory comes to some address, and no further than this.
+        self.tensors.get(view.buffer.0 as usize).copied().unwrap_or(0).wrapping_add(view.offset)
     }
 
     fn workspace(&self) -> u64 {

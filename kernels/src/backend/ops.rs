@@ -9,8 +9,14 @@ use crate::{grad_norm, head_logprob, head_loss, head_policy, head_policy_backwar
 use crate::{qkv_rope, random_fill, rms_norm, rms_norm_backward, rope_backward, swiglu};
 use octo_ops::Op;
 
-/// The launches of an op, or why this backend has none.
-pub(crate) fn launches(op: &Op, at: &dyn Addresses, tuning: &Tuning) -> Result<Vec<Launch>, String> {
+/// The launches of an op.
+///
+/// Launchers rely on the op's own checks, so they come first, whoever the caller is.
+///
+/// # Errors
+/// Why there are none, and what runs the op instead.
+pub fn launches(op: &Op, at: &dyn Addresses, tuning: &Tuning) -> Result<Vec<Launch>, String> {
+    op.check().map_err(|error| error.to_string())?;
     match op {
         Op::LinearResidual(op) => said(gemm::linear_residual(op, at, tuning)),
         Op::GateUpSwiglu(op) => said(gemm::gate_up_swiglu(op, at, tuning)),

@@ -68,6 +68,13 @@ impl Device {
         }
     }
 
+    /// Writes a matrix without gaps as its bytes.
+    #[allow(dead_code, reason = "not every test needs it")]
+    pub fn write_bytes(&mut self, view: &View, bytes: &[u8]) {
+        let at = self.address(view);
+        self.gpu.write(at, bytes).unwrap();
+    }
+
     /// The rows, as f32 bits. Panics where nothing was written.
     pub fn read(&mut self, view: &View) -> Vec<Vec<f32>> {
         self.try_read(view).unwrap()
@@ -93,8 +100,8 @@ impl Device {
         let kernel = match self.kernels.get(&launch.entry) {
             Some(&kernel) => kernel,
             None => {
-                // A module has the name of its only entry, or what its entries' names begin with.
-                let shipped = SM_80.iter().find(|shipped| launch.entry.starts_with(shipped.name)).unwrap();
+                let declaration = format!(".entry {}(", launch.entry);
+                let shipped = SM_80.iter().find(|shipped| shipped.text.contains(&declaration)).unwrap();
                 let mut module = parse(shipped.text).unwrap();
                 module.kernels.retain(|kernel| kernel.name == launch.entry);
                 module.kernels.iter_mut().for_each(self.change);

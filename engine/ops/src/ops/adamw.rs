@@ -4,7 +4,7 @@ use crate::*;
 impl Spec for AdamW {
     fn check(&self) -> Result<(), OpError> {
         let check = Check::new(AdamW::NAME);
-        let n = self.weight.elements() as u32;
+        let n = times(self.weight.elements(), 1);
         check.weight("weight", &self.weight, &[n])?;
         for (name, view) in [("grad", &self.grad), ("m", &self.m), ("v", &self.v)] {
             check.tensor(name, view, DType::F32, &[n])?;
@@ -12,7 +12,7 @@ impl Spec for AdamW {
         check.tensor("step_block", &self.step_block, DType::F32, &[StepBlock::WORDS])?;
         check.tensor("result", &self.result, DType::F32, &[StepResult::WORDS])?;
         check.relation(self.remainder.is_some() == (self.weight.dtype == DType::Bf16), || {
-            "a remainder belongs to bf16 weights and to no others".into()
+            "a `remainder` belongs to a bf16 `weight` and to no other".into()
         })?;
         self.remainder.iter().try_for_each(|view| check.tensor("remainder", view, DType::I16, &[n]))
     }

@@ -1,5 +1,5 @@
 use crate::error::Check;
-use crate::real::dot;
+use crate::real::dots;
 use crate::*;
 
 /// Keys of a block and of a segment in the canonical order (`docs/numerics.md`): against whose maxima the probabilities
@@ -31,32 +31,32 @@ impl Spec for Attention {
         let check = Check::new(Attention::NAME);
         let tokens = self.q.shape()[0];
         let (heads, kv_heads) = self.heads();
-        let d = self.head_dim;
+        let (d, wide) = (self.head_dim, self.head_dim as usize);
         check.relation(d > 0 && d.is_multiple_of(8) && d <= 256, || {
             format!("head_dim {d} is not a multiple of 8 up to 256")
         })?;
         check.relation(kv_heads > 0 && heads % kv_heads == 0, || {
-            format!("{heads} query heads are not a multiple of {kv_heads} key-value heads")
+            format!("`q` has {heads} heads, not a multiple of the {kv_heads} of `k`")
         })?;
-        check.activation("q", &self.q, &[tokens, heads as u32 * d])?;
+        check.activation("q", &self.q, &[tokens, times(heads, wide)])?;
         check.tensor("cu_seqlens", &self.cu_seqlens, DType::U32, &[ANY])?;
-        check.relation(self.cu_seqlens.rows() > 1, || "cu_seqlens holds no document".into())?;
+        check.relation(self.cu_seqlens.rows() > 1, || "`cu_seqlens` holds no document".into())?;
         let documents = self.cu_seqlens.shape()[0] - 1;
         check.relation(self.positions.is_some() == self.page_table.is_some(), || {
-            "positions and page_table come together".into()
+            "`positions` and `page_table` come together".into()
         })?;
         for (name, view) in [("k", &self.k), ("v", &self.v)] {
             match (&self.page_table, &self.positions) {
                 (Some(table), Some(positions)) => {
                     check.tensor("page_table", table, DType::U32, &[documents, ANY])?;
                     check.tensor("positions", positions, DType::U32, &[tokens])?;
-                    check.activation(name, view, &[ANY, kv_heads as u32, PAGE_TOKENS, d])?;
+                    check.activation(name, view, &[ANY, times(kv_heads, 1), PAGE_TOKENS, d])?;
                 }
-                _ => check.activation(name, view, &[tokens, kv_heads as u32 * d])?,
+                _ => check.activation(name, view, &[tokens, times(kv_heads, wide)])?,
             }
         }
-        check.activation("out", &self.out, &[tokens, heads as u32 * d])?;
-        check.tensor("lse", &self.lse, DType::F32, &[tokens, heads as u32])
+        check.activation("out", &self.out, &[tokens, times(heads, wide)])?;
+        check.tensor("lse", &self.lse, DType::F32, &[tokens, times(heads, 1)])
     }
 
     fn reference<R: Real>(&self, memory: &mut HostMemory<R>) {
@@ -81,9 +81,8 @@ impl Spec for Attention {
                         }
                     };
                     let query = &q[(row * heads + head) * d..][..d];
-                    let scores: Vec<R> = (0..=position)
-                        .map(|key| dot(query, &k[at(key)..][..d]) * R::of(self.scale.into()))
-                        .collect();
+                    let mut scores = dots(query, (0..=position).map(|key| &k[at(key)..][..d]));
+                    scores.iter_mut().for_each(|score| *score = *score * R::of(self.scale.into()));
                     let max = scores.iter().fold(R::of(f64::NEG_INFINITY), |m, &s| m.max(s));
                     let mut sum = R::of(0.0);
                     let to = &mut out[(row * heads + head) * d..][..d];
@@ -114,8 +113,8 @@ impl Spec for Attention {
 
     fn flops(&self) -> u64 {
         // Documents are data: the bound counts every row as its own half of one document.
-        let tokens = self.q.rows() as u64;
-        2 * tokens * (tokens + 1) * self.q.row_elements() as u64
+        let tokens = self.q.rows();
+        product(&[2, tokens, tokens + 1, self.q.row_elements()])
     }
 
     fn cases() -> Vec<Case> {
@@ -123,32 +122,36 @@ impl Spec for Attention {
         let layouts: [&[u32]; 4] = [&[0, 1], &[0, 5, 5, 17], &[0, 130], &[0, 64, 65, 200, 200]];
         for bounds in layouts {
             for heads in [[2, 1, 8], [4, 2, 64]] {
-                cases.push(packed_case(DType::F32, bounds, heads));
+                cases.push(packed_case(CaseBuilder::new(), DType::F32, bounds, heads));
             }
             for heads in [[2, 1, 16], [4, 2, 64], [3, 1, 128]] {
-                cases.push(packed_case(DType::Bf16, bounds, heads));
+                cases.push(packed_case(CaseBuilder::new(), DType::Bf16, bounds, heads));
             }
         }
         // Heads that fill no kernel's width, and documents of several segments.
         for heads in [[2, 2, 48], [2, 1, 80], [1, 1, 256]] {
-            cases.push(packed_case(DType::Bf16, &[0, 3, 90], heads));
+            cases.push(packed_case(CaseBuilder::new(), DType::Bf16, &[0, 3, 90], heads));
         }
-        cases.push(packed_case(DType::Bf16, &[0, 1100], [1, 1, 16]));
+        cases.push(packed_case(CaseBuilder::new(), DType::Bf16, &[0, 1100], [1, 1, 16]));
         for (dtype, head_dims) in [(DType::F32, &[16][..]), (DType::Bf16, &[16, 64, 128, 144])] {
             for &head_dim in head_dims {
-                cases.push(paged_case(dtype, head_dim, 140));
+                cases.push(paged_case(CaseBuilder::new(), dtype, head_dim, 140));
             }
         }
         for (head_dim, last) in [(64, 2100), (128, 1100), (144, 1024)] {
-            cases.push(paged_case(DType::Bf16, head_dim, last));
+            cases.push(paged_case(CaseBuilder::new(), DType::Bf16, head_dim, last));
         }
         cases
     }
 }
 
 /// Packed documents; heads are those of queries, of keys, and the elements of each.
-pub(crate) fn packed_case(dtype: DType, bounds: &[u32], [heads, kv_heads, head_dim]: [u32; 3]) -> Case {
-    let mut c = CaseBuilder::new();
+pub(crate) fn packed_case(
+    mut c: CaseBuilder,
+    dtype: DType,
+    bounds: &[u32],
+    [heads, kv_heads, head_dim]: [u32; 3],
+) -> Case {
     let tokens = bounds[bounds.len() - 1];
     let kv = [tokens, kv_heads * head_dim];
     let op = Attention {
@@ -167,8 +170,7 @@ pub(crate) fn packed_case(dtype: DType, bounds: &[u32], [heads, kv_heads, head_d
 }
 
 /// Three documents in scattered pages: one decodes at position `last`, one prefills 3..=8, one is new.
-pub(crate) fn paged_case(dtype: DType, head_dim: u32, last: u32) -> Case {
-    let mut c = CaseBuilder::new();
+pub(crate) fn paged_case(mut c: CaseBuilder, dtype: DType, head_dim: u32, last: u32) -> Case {
     let (heads, kv_heads) = (4, 2);
     let positions = [f64::from(last), 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 0.0];
     let tokens = positions.len() as u32;

@@ -1,6 +1,6 @@
 use super::attention::documents;
 use crate::error::Check;
-use crate::real::dot;
+use crate::real::{dot, dots};
 use crate::*;
 
 impl AttentionBackward {
@@ -16,21 +16,21 @@ impl Spec for AttentionBackward {
         let check = Check::new(AttentionBackward::NAME);
         let tokens = self.q.shape()[0];
         let (heads, kv_heads) = self.heads();
-        let d = self.head_dim;
+        let (d, wide) = (self.head_dim, self.head_dim as usize);
         check.relation(d > 0 && d.is_multiple_of(8) && d <= 256, || {
             format!("head_dim {d} is not a multiple of 8 up to 256")
         })?;
         check.relation(kv_heads > 0 && heads % kv_heads == 0, || {
-            format!("{heads} query heads are not a multiple of {kv_heads} key-value heads")
+            format!("`q` has {heads} heads, not a multiple of the {kv_heads} of `k`")
         })?;
         for (name, view) in [("q", &self.q), ("out", &self.out), ("dout", &self.dout), ("dq", &self.dq)] {
-            check.activation(name, view, &[tokens, heads as u32 * d])?;
+            check.activation(name, view, &[tokens, times(heads, wide)])?;
         }
         for (name, view) in [("k", &self.k), ("v", &self.v), ("dk", &self.dk), ("dv", &self.dv)] {
-            check.activation(name, view, &[tokens, kv_heads as u32 * d])?;
+            check.activation(name, view, &[tokens, times(kv_heads, wide)])?;
         }
         check.tensor("cu_seqlens", &self.cu_seqlens, DType::U32, &[ANY])?;
-        check.tensor("lse", &self.lse, DType::F32, &[tokens, heads as u32])
+        check.tensor("lse", &self.lse, DType::F32, &[tokens, times(heads, 1)])
     }
 
     fn reference<R: Real>(&self, memory: &mut HostMemory<R>) {
@@ -47,11 +47,12 @@ impl Spec for AttentionBackward {
                 for head in 0..heads {
                     let query = (row * heads + head) * d;
                     let delta = dot(&dout[query..][..d], &out[query..][..d]);
-                    for key_row in rows.start..=row {
-                        let key = (key_row * kv_heads + head / (heads / kv_heads)) * d;
-                        let score = dot(&q[query..][..d], &k[key..][..d]) * scale;
-                        let p = (score - lse[row * heads + head]).exp();
-                        let dp = dot(&dout[query..][..d], &v[key..][..d]);
+                    let at = |key_row: usize| (key_row * kv_heads + head / (heads / kv_heads)) * d;
+                    let keys = || (rows.start..=row).map(at);
+                    let scores = dots(&q[query..][..d], keys().map(|key| &k[key..][..d]));
+                    let dps = dots(&dout[query..][..d], keys().map(|key| &v[key..][..d]));
+                    for (key, (score, dp)) in keys().zip(scores.into_iter().zip(dps)) {
+                        let p = (score * scale - lse[row * heads + head]).exp();
                         // What multiplies rows is rounded where activations are.
                         let ds = memory.rounded(p * (dp - delta), self.q.dtype);
                         let p = memory.rounded(p, self.q.dtype);
@@ -71,8 +72,8 @@ impl Spec for AttentionBackward {
     }
 
     fn flops(&self) -> u64 {
-        let tokens = self.q.rows() as u64;
-        5 * tokens * (tokens + 1) * self.q.row_elements() as u64
+        let tokens = self.q.rows();
+        product(&[5, tokens, tokens + 1, self.q.row_elements()])
     }
 
     fn cases() -> Vec<Case> {
@@ -80,25 +81,29 @@ impl Spec for AttentionBackward {
         let layouts: [&[u32]; 3] = [&[0, 1], &[0, 5, 5, 17], &[0, 64, 65, 200, 200]];
         for bounds in layouts {
             for heads in [[2, 1, 8], [4, 2, 64]] {
-                cases.push(case(DType::F32, bounds, heads));
+                cases.push(case(CaseBuilder::new(), DType::F32, bounds, heads));
             }
             for heads in [[2, 1, 16], [4, 2, 64], [3, 1, 128]] {
-                cases.push(case(DType::Bf16, bounds, heads));
+                cases.push(case(CaseBuilder::new(), DType::Bf16, bounds, heads));
             }
         }
         // Heads that fill no kernel's width, and the widest; then keys of several tiles.
         for heads in [[2, 2, 48], [3, 1, 80], [2, 1, 144], [1, 1, 256]] {
-            cases.push(case(DType::Bf16, &[0, 3, 70], heads));
+            cases.push(case(CaseBuilder::new(), DType::Bf16, &[0, 3, 70], heads));
         }
-        cases.push(case(DType::Bf16, &[0, 300], [1, 1, 16]));
+        cases.push(case(CaseBuilder::new(), DType::Bf16, &[0, 300], [1, 1, 16]));
         cases
     }
 }
 
 /// Gradients go into column slices of one fused buffer, as the model does. `out` and `lse` are those of
 /// the forward, so that the recomputed probabilities are probabilities.
-pub(crate) fn case(dtype: DType, bounds: &[u32], [heads, kv_heads, head_dim]: [u32; 3]) -> Case {
-    let mut c = CaseBuilder::new();
+pub(crate) fn case(
+    mut c: CaseBuilder,
+    dtype: DType,
+    bounds: &[u32],
+    [heads, kv_heads, head_dim]: [u32; 3],
+) -> Case {
     let tokens = bounds[bounds.len() - 1];
     let (wide, narrow) = (heads * head_dim, kv_heads * head_dim);
     let (q, k, v) = (

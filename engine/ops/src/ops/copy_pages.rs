@@ -20,7 +20,7 @@ impl Spec for CopyPages {
         check.activation("pages", &self.pages, &[ANY, ANY, ANY])?;
         let [_, _, elements] = self.shape();
         check.relation(elements.is_multiple_of(PAGE_TOKENS as usize), || {
-            format!("{elements} elements of a page are not a multiple of {PAGE_TOKENS}")
+            format!("`pages` are of {elements} elements, not a multiple of {PAGE_TOKENS}")
         })?;
         check.relation(self.pages.is_contiguous(), || "`pages` has gaps between its layers".into())
     }

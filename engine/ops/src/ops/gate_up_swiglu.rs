@@ -16,40 +16,58 @@ pub(crate) fn sigmoid<R: Real>(x: R) -> R {
     R::of(1.0) / (R::of(1.0) + (-x).exp())
 }
 
+/// silu(gate) · up of rows of both, interleaved.
+pub(super) fn product_of<R: Real>(gate_up: &[R], ffn: usize) -> Vec<R> {
+    let row = |row: &[R]| {
+        let each = |i| {
+            let (gate, up) = columns(i);
+            row[gate] * sigmoid(row[gate]) * row[up]
+        };
+        (0..ffn).map(each).collect::<Vec<R>>()
+    };
+    gate_up.chunks_exact(2 * ffn).flat_map(row).collect()
+}
+
+/// Checks a product, or its gradient, and gate and up beside it where they are kept; returns how many columns both of them
+/// have.
+pub(super) fn check_product(
+    check: &Check,
+    tokens: u32,
+    operand: &'static str,
+    product: &View,
+    gate_up: Option<&View>,
+) -> Result<u32, OpError> {
+    let [_, ffn] = matrix(product);
+    check.activation(operand, product, &[tokens, ffn])?;
+    check.relation(ffn.is_multiple_of(INTERLEAVE as u32), || {
+        format!("`{operand}` has {ffn} columns, not a multiple of {INTERLEAVE}")
+    })?;
+    let both = times(ffn as usize, 2);
+    gate_up.map_or(Ok(()), |view| check.activation("gate_up", view, &[tokens, both]))?;
+    Ok(both)
+}
+
 impl Spec for GateUpSwiglu {
     fn check(&self) -> Result<(), OpError> {
         let check = Check::new(GateUpSwiglu::NAME);
-        let ([tokens, hidden], [_, ffn]) = (matrix(&self.x), matrix(&self.product));
+        let [tokens, hidden] = matrix(&self.x);
         check.activation("x", &self.x, &[tokens, hidden])?;
-        check.activation("product", &self.product, &[tokens, ffn])?;
-        check.relation(ffn.is_multiple_of(INTERLEAVE as u32), || {
-            format!("product has {ffn} columns, not a multiple of {INTERLEAVE}")
-        })?;
-        check.weight("weight", &self.weight, &[2 * ffn, hidden])?;
-        self.gate_up.iter().try_for_each(|view| check.activation("gate_up", view, &[tokens, 2 * ffn]))
+        let both = check_product(&check, tokens, "product", &self.product, self.gate_up.as_ref())?;
+        check.weight("weight", &self.weight, &[both, hidden])
     }
 
     fn reference<R: Real>(&self, memory: &mut HostMemory<R>) {
         let mut gate_up = matmul_nt(&memory.load(&self.x), &memory.load(&self.weight), self.x.row_elements());
         gate_up.iter_mut().for_each(|v| *v = memory.rounded(*v, self.x.dtype));
         let ffn = self.product.row_elements();
-        let product: Vec<R> = gate_up
-            .chunks_exact(2 * ffn)
-            .flat_map(|row| {
-                (0..ffn).map(|i| {
-                    let (gate, up) = columns(i);
-                    row[gate] * sigmoid(row[gate]) * row[up]
-                })
-            })
-            .collect();
-        memory.store(&self.product, &product);
+        memory.store(&self.product, &product_of(&gate_up, ffn));
         if let Some(view) = &self.gate_up {
             memory.store(view, &gate_up);
         }
     }
 
     fn flops(&self) -> u64 {
-        2 * self.x.elements() as u64 * self.weight.rows() as u64
+        product(&[2, self.x.elements(), self.weight.rows()])
     }
 
     fn cases() -> Vec<Case> {

@@ -38,7 +38,7 @@ impl Spec for HeadLogprob {
     }
 
     fn flops(&self) -> u64 {
-        2 * self.hidden.elements() as u64 * self.weight.rows() as u64
+        product(&[2, self.hidden.elements(), self.weight.rows()])
     }
 
     fn cases() -> Vec<Case> {

@@ -44,7 +44,7 @@ impl Spec for HeadLoss {
     }
 
     fn flops(&self) -> u64 {
-        6 * self.hidden.elements() as u64 * self.weight.rows() as u64
+        product(&[6, self.hidden.elements(), self.weight.rows()])
     }
 
     fn cases() -> Vec<Case> {

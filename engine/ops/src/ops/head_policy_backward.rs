@@ -57,7 +57,7 @@ impl Spec for HeadPolicyBackward {
     }
 
     fn flops(&self) -> u64 {
-        6 * self.hidden.elements() as u64 * self.weight.rows() as u64
+        product(&[6, self.hidden.elements(), self.weight.rows()])
     }
 
     fn cases() -> Vec<Case> {
@@ -113,7 +113,7 @@ mod tests {
         };
         op.check().unwrap();
         let case = c.finish("nothing", op);
-        let mut memory = HostMemory::<f64>::new(case.tensors.iter().map(|t| t.values.as_slice()));
+        let mut memory = HostMemory::<f64>::new(&case.tensors);
         op.reference(&mut memory);
         for view in [op.dhidden, op.dweight] {
             assert!(memory.load(&view).iter().all(|&g| g == 0.0));

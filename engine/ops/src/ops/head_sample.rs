@@ -56,7 +56,7 @@ impl Spec for HeadSample {
     }
 
     fn flops(&self) -> u64 {
-        2 * self.hidden.elements() as u64 * self.weight.rows() as u64
+        product(&[2, self.hidden.elements(), self.weight.rows()])
     }
 
     fn cases() -> Vec<Case> {

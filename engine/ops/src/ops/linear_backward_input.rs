@@ -19,7 +19,7 @@ impl Spec for LinearBackwardInput {
     }
 
     fn flops(&self) -> u64 {
-        2 * self.dy.elements() as u64 * self.weight.row_elements() as u64
+        product(&[2, self.dy.elements(), self.weight.row_elements()])
     }
 
     fn cases() -> Vec<Case> {

@@ -20,7 +20,7 @@ impl Spec for LinearBackwardWeight {
     }
 
     fn flops(&self) -> u64 {
-        2 * self.dy.elements() as u64 * self.x.row_elements() as u64
+        product(&[2, self.dy.elements(), self.x.row_elements()])
     }
 
     fn cases() -> Vec<Case> {

@@ -20,7 +20,7 @@ impl Spec for LinearResidual {
     }
 
     fn flops(&self) -> u64 {
-        2 * self.x.elements() as u64 * self.weight.rows() as u64
+        product(&[2, self.x.elements(), self.weight.rows()])
     }
 
     fn cases() -> Vec<Case> {

@@ -32,7 +32,7 @@ impl Spec for QkvRope {
     fn check(&self) -> Result<(), OpError> {
         let check = Check::new(QkvRope::NAME);
         let [tokens, hidden] = matrix(&self.x);
-        let head_dim = self.head_dim() as u32;
+        let head_dim = times(self.head_dim(), 1);
         check.activation("x", &self.x, &[tokens, hidden])?;
         check.tensor("rope", &self.rope, DType::F32, &[ANY, head_dim])?;
         check.relation(head_dim >= 2 && head_dim.is_multiple_of(2), || {
@@ -40,20 +40,20 @@ impl Spec for QkvRope {
         })?;
         check.tensor("positions", &self.positions, DType::U32, &[tokens])?;
         check.activation("q", &self.q, &[tokens, ANY])?;
-        let (heads, kv_heads) = self.heads();
-        check.weight("weight", &self.weight, &[(heads + 2 * kv_heads) as u32 * head_dim, hidden])?;
-        check.relation(heads as u32 * head_dim == self.q.row_elements() as u32, || {
-            format!("q has {} columns, not a multiple of head_dim {head_dim}", self.q.row_elements())
+        let ((heads, kv_heads), wide) = (self.heads(), self.head_dim());
+        check.weight("weight", &self.weight, &[times(heads + 2 * kv_heads, wide), hidden])?;
+        check.relation(times(heads, wide) as usize == self.q.row_elements(), || {
+            format!("`q` has {} columns, not a multiple of head_dim {head_dim}", self.q.row_elements())
         })?;
         if let Some(bias) = &self.bias {
             check.weight("bias", bias, &[self.weight.shape()[0]])?;
         }
         for (name, view) in [("k", &self.k), ("v", &self.v)] {
             match &self.slots {
-                None => check.activation(name, view, &[tokens, kv_heads as u32 * head_dim])?,
+                None => check.activation(name, view, &[tokens, times(kv_heads, wide)])?,
                 Some(slots) => {
                     check.tensor("slots", slots, DType::U32, &[tokens])?;
-                    check.activation(name, view, &[ANY, kv_heads as u32, PAGE_TOKENS, head_dim])?;
+                    check.activation(name, view, &[ANY, times(kv_heads, 1), PAGE_TOKENS, head_dim])?;
                 }
             }
         }
@@ -105,7 +105,7 @@ impl Spec for QkvRope {
     }
 
     fn flops(&self) -> u64 {
-        2 * self.x.elements() as u64 * self.weight.rows() as u64
+        product(&[2, self.x.elements(), self.weight.rows()])
     }
 
     fn cases() -> Vec<Case> {

@@ -23,9 +23,10 @@ impl Spec for RandomFill {
         let check = Check::new(RandomFill::NAME);
         check.dtype("out", &self.out, &[DType::F32, DType::Bf16])?;
         check.relation(self.out.is_contiguous(), || "`out` has gaps between its rows".into())?;
-        check.relation(self.scale.is_finite(), || format!("a scale of {} is no number", self.scale))?;
+        check
+            .relation(self.scale.is_finite(), || format!("`scale` is {}, which is no number", self.scale))?;
         check.relation(self.out.elements() as u64 <= RandomFill::STREAM, || {
-            format!("{} elements are more than a stream's {}", self.out.elements(), RandomFill::STREAM)
+            format!("`out` has {} elements, more than a stream's {}", self.out.elements(), RandomFill::STREAM)
         })
     }
 

@@ -19,7 +19,7 @@ impl Spec for RmsNorm {
         let [tokens, hidden] = matrix(&self.x);
         check.activation("x", &self.x, &[tokens, hidden])?;
         check.relation(self.residual.is_some() == self.sum.is_some(), || {
-            "residual and sum come together".into()
+            "`residual` and `sum` come together".into()
         })?;
         for (name, view) in [("residual", &self.residual), ("sum", &self.sum)] {
             view.iter().try_for_each(|view| check.activation(name, view, &[tokens, hidden]))?;

@@ -6,14 +6,14 @@ use crate::*;
 impl Spec for RopeBackward {
     fn check(&self) -> Result<(), OpError> {
         let check = Check::new(RopeBackward::NAME);
-        let head_dim = self.rope.row_elements() as u32;
+        let head_dim = times(self.rope.row_elements(), 1);
         let [tokens, columns] = matrix(&self.dqk);
         check.tensor("rope", &self.rope, DType::F32, &[ANY, head_dim])?;
         check.tensor("positions", &self.positions, DType::U32, &[tokens])?;
         check.activation("dqk", &self.dqk, &[tokens, columns])?;
         check
             .relation(head_dim >= 2 && head_dim.is_multiple_of(2) && columns.is_multiple_of(head_dim), || {
-                format!("dqk has {columns} columns, which are not whole heads of {head_dim}")
+                format!("`dqk` has {columns} columns, which are not whole heads of {head_dim}")
             })
     }
 

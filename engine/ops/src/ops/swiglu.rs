@@ -1,4 +1,4 @@
-use super::gate_up_swiglu::{INTERLEAVE, columns, sigmoid};
+use super::gate_up_swiglu::{check_product, product_of};
 use crate::case::TOKENS;
 use crate::error::Check;
 use crate::*;
@@ -6,27 +6,13 @@ use crate::*;
 impl Spec for Swiglu {
     fn check(&self) -> Result<(), OpError> {
         let check = Check::new(Swiglu::NAME);
-        let [tokens, ffn] = matrix(&self.product);
-        check.activation("product", &self.product, &[tokens, ffn])?;
-        check.relation(ffn.is_multiple_of(INTERLEAVE as u32), || {
-            format!("product has {ffn} columns, not a multiple of {INTERLEAVE}")
-        })?;
-        check.activation("gate_up", &self.gate_up, &[tokens, 2 * ffn])
+        let [tokens, _] = matrix(&self.product);
+        check_product(&check, tokens, "product", &self.product, Some(&self.gate_up)).map(|_| ())
     }
 
     fn reference<R: Real>(&self, memory: &mut HostMemory<R>) {
         let gate_up = memory.load(&self.gate_up);
-        let ffn = self.product.row_elements();
-        let product: Vec<R> = gate_up
-            .chunks_exact(2 * ffn)
-            .flat_map(|row| {
-                (0..ffn).map(|i| {
-                    let (gate, up) = columns(i);
-                    row[gate] * sigmoid(row[gate]) * row[up]
-                })
-            })
-            .collect();
-        memory.store(&self.product, &product);
+        memory.store(&self.product, &product_of(&gate_up, self.product.row_elements()));
     }
 
     fn cases() -> Vec<Case> {
