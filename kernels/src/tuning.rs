@@ -7,6 +7,7 @@
 //! [`Tuning`] chooses; the rows stand in `tuning/table.rs`. What a tile means is said in `cuda/include/gemm_tile.cuh`, `attention_tile.cuh` and `attention_backward_tile.cuh`. Which row is fastest is decided by measuring; no row may
 //! decide what is computed, and [`Row::bits`] says which rows give the same bits.
 
+mod cost;
 mod table;
 
 pub use table::{attention_backward_rows, attention_rows, attention_segment_rows, head_parts_rows, rows};
@@ -258,8 +259,9 @@ impl Tuning {
     /// The row for a product of `op` with an `m` × `n` output.
     ///
     /// No tile is taller than the output needs, and tiles under 64 rows serve only outputs that one of them covers
-    /// (more would read `b` once each). Among these the largest whose blocks give every multiprocessor work, since
-    /// traffic falls with a tile's sides; where none does, the one with the most blocks.
+    /// (more would read `b` once each). Among these it is the one that takes least (`tuning/cost.rs`). Where several take as
+    /// much, it is the largest whose blocks give every multiprocessor work, since traffic falls with a tile's sides; where
+    /// none does, the one with the most blocks.
     ///
     /// # Errors
     /// [`TuningError::NoRow`].
@@ -277,13 +279,15 @@ impl Tuning {
             let height = row.tile.m;
             height <= tallest.unwrap_or(u32::MAX) && (height >= m || height >= 64)
         };
+        let clocks = |row: &&Row| cost::clocks(&row.tile, m, n, &self.capability);
+        let least = runs.iter().copied().filter(suits).map(|row| clocks(&row)).fold(f64::INFINITY, f64::min);
         let area = |row: &&Row| row.tile.m * row.tile.n;
         let fills = |row: &&Row| row.tile.blocks(m, n) >= self.capability.multiprocessors.into();
-        let suitable = || runs.iter().copied().filter(suits);
-        suitable()
+        let quickest = || runs.iter().copied().filter(suits).filter(|row| clocks(row) <= least);
+        quickest()
             .filter(fills)
             .max_by_key(area)
-            .or_else(|| suitable().min_by_key(area))
+            .or_else(|| quickest().min_by_key(area))
             .ok_or_else(|| self.no_row(op))
     }
 }
@@ -459,10 +463,15 @@ mod tests {
         };
         assert_eq!(tile("linear_residual", 1, 2048), (16, 16));
         assert_eq!(tile("linear_residual", 16, 8192), (16, 64));
-        assert_eq!(tile("linear_residual", 17, 8192), (64, 64));
+        assert_eq!(tile("linear_residual", 17, 2048), (32, 32));
+        assert_eq!(tile("linear_residual", 32, 8192), (32, 64));
+        assert_eq!(tile("linear_residual", 33, 8192), (64, 64));
         assert_eq!(tile("linear_residual", 64, 896), (64, 64));
-        assert_eq!(tile("linear_residual", 1024, 2048), (128, 128));
-        assert_eq!(tile("linear_residual", 8192, 4096), (128, 256));
+        assert_eq!(tile("linear_residual", 256, 1024), (64, 64));
+        assert_eq!(tile("linear_residual", 256, 2048), (128, 64));
+        assert_eq!(tile("linear_residual", 256, 3456), (128, 64));
+        assert_eq!(tile("linear_residual", 1024, 3456), (128, 128));
+        assert_eq!(tile("linear_residual", 8192, 6912), (128, 256));
         assert_eq!(tile("gate_up_swiglu", 1, 9728), (16, 64));
         assert_eq!(tile("qkv_rope", 1, 3072), (16, 32));
         assert_eq!(tile("head_logits", 1, 128_256), (16, 64));
