@@ -37,6 +37,9 @@ pub struct Args {
     /// The GPU to predict for: h200, h100 or a100; that of the device by default, and h200 on sim.
     #[arg(long, value_name = "NAME", value_parser = parse_chip)]
     chip: Option<&'static Chip>,
+    /// Only measure: a prediction takes the host seconds an op, which a GPU that is lent for minutes should not wait for.
+    #[arg(long, conflicts_with = "chip")]
+    measure_only: bool,
     /// Try every row of the tuning table that can serve a case, and say which is fastest.
     #[arg(long)]
     sweep: bool,
@@ -105,7 +108,11 @@ impl Bench {
         let named = info.description.to_lowercase();
         let measured = info.kind != "sim";
         let own = Chip::ALL.iter().find(|chip| named.contains(chip.name));
+        if args.measure_only && !measured {
+            bail!("nothing is measured on sim; leave --measure-only out for predictions");
+        }
         let chip = match (measured, info.kind) {
+            _ if args.measure_only => None,
             (false, _) => args.chip.or(Chip::named("h200")),
             (true, "cuda") => args.chip.or(own),
             _ => args.chip,

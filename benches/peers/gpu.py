@@ -157,7 +157,7 @@ def ours(engine, case, seconds):
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "lines.jsonl"
         model = case.split("/")[1]
-        command = [engine, "bench", case, "--device", "cuda", "--model", model, "--output", str(out)]
+        command = [engine, "bench", case, "--device", "cuda", "--measure-only", "--model", model, "--output", str(out)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=max(seconds, 1))
         rows = [json.loads(line) for line in out.read_text().splitlines()]
     return [sample for row in rows if row["case"] == case for sample in row.get("microseconds", [])]

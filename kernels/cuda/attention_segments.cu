@@ -4,10 +4,10 @@
 // Grid: x as in attention.cu; y deals out segments, block y having numbers y, y + gridDim.y, … The host knows how many a
 // table of pages has room for, not how long contexts are: blocks past a tile's last key end at once.
 // One entry a row of kernels/src/tuning/table.rs; tile, stages and main loop of attention.cu.
-//   attention_segments_sm80_hd64_*: 225 registers, 0 bytes of shared memory
-//   attention_segments_sm80_hd128_*: 255 registers, 0 bytes of shared memory, 8 bytes spilled
-//   attention_segments_sm80_hd256_*: 255 registers, 0 bytes of shared memory, 64 bytes spilled
-// Instructions an mma in the main loop: 10.55, 7.95 and 8.45 for heads of 64, 128 and 256, more than there, since the block
+//   attention_segments_sm80_hd64_*: 221 registers, 0 bytes of shared memory
+//   attention_segments_sm80_hd128_*: 255 registers, 0 bytes of shared memory, 32 bytes spilled
+//   attention_segments_sm80_hd256_*: 255 registers, 0 bytes of shared memory, 100 bytes spilled
+// Instructions an mma in the main loop: 10.5, 7.95 and 8.35 for heads of 64, 128 and 256, more than there, since the block
 // of keys after a segment's last is not its neighbour. Two warps of heads of 128 on an H200's multiprocessor take a third of
 // the time that its share of the memory's rate gives them, so this does not show.
 //

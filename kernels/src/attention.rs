@@ -243,9 +243,9 @@ mod tests {
     #[test]
     fn what_the_workspace_cannot_hold_is_walked_in_one_go() {
         let mut op = paged(8, [64, 8, 256]);
-        op.page_table = Some(Flat::view(8, DType::U32, &[8, 8000]));
+        op.page_table = Some(Flat::view(8, DType::U32, &[8, 20_000]));
         assert_eq!(attention(&op, &Flat, &Tuning::new(Capability::A100)).unwrap().len(), 2);
-        op.page_table = Some(Flat::view(8, DType::U32, &[8, 9000]));
+        op.page_table = Some(Flat::view(8, DType::U32, &[8, 22_500]));
         assert_eq!(launch(&op).0.entry, "attention_sm80_hd256_16x32_s4");
     }
 

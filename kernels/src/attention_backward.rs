@@ -237,7 +237,7 @@ mod tests {
     /// 32 Mi rows of eight bytes fill the workspace: here those of two key-value heads of five.
     #[test]
     fn heads_take_turns_where_the_workspace_does_not_hold_what_is_known_of_all_rows() {
-        let launches = launches(&op(1 << 23, 1, [10, 5, 64]));
+        let launches = launches(&op(20 << 20, 1, [10, 5, 64]));
         let heads: Vec<u32> = launches.iter().map(|(_, a)| a.kv_heads).collect();
         assert_eq!(heads, [2, 2, 2, 2, 1, 1]);
         let (_, a) = &launches[4];
@@ -245,7 +245,7 @@ mod tests {
         assert_eq!([a.k, a.v].map(|address| address & 0xffff), [2 * 4 * 64; 2]);
         assert_eq!([a.dq, a.dk, a.dv].map(|address| address & 0xffff), [1024, 512 + 1280, 512 + 1920]);
         assert_eq!((a.lse & 0xffff, a.heads, a.rows), (4 * 8, 10, WORKSPACE));
-        assert!(matches!(refused(&op((1 << 25) + 1, 1, [1, 1, 64])), LaunchError::Workspace { .. }));
+        assert!(matches!(refused(&op((80 << 20) + 1, 1, [1, 1, 64])), LaunchError::Workspace { .. }));
     }
 
     #[test]

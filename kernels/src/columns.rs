@@ -96,7 +96,7 @@ mod tests {
         assert_eq!(parts(8192, 8, 64, 64), (64, 128));
         assert_eq!(parts(8192, 1 << 16, 1, 64), (32, 256));
         assert_eq!(parts(7, 1 << 21, 1, 64), (1, 7));
-        let wide = Parts::new(&operands, [7, (1 << 26) + 1], 1, 64);
+        let wide = Parts::new(&operands, [7, WORKSPACE_BYTES / 4 + 1], 1, 64);
         assert!(matches!(wide, Err(LaunchError::Workspace { .. })), "{wide:?}");
     }
 }

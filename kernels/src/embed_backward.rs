@@ -169,8 +169,8 @@ mod tests {
 
     #[test]
     fn what_the_kernel_cannot_take_is_named() {
-        let error = embed_backward(&op(1 << 27, 8, true), &Memory).unwrap_err();
-        assert!(matches!(error, LaunchError::Workspace { bytes: 0x2000_0000, .. }), "{error}");
+        let error = embed_backward(&op(3 << 26, 8, true), &Memory).unwrap_err();
+        assert!(matches!(error, LaunchError::Workspace { bytes: 0x3000_0000, .. }), "{error}");
         let mut gaps = op(7, 8, true);
         gaps.dweight = gaps.dweight.with_row_stride(16);
         let error = embed_backward(&gaps, &Memory).unwrap_err();

@@ -143,19 +143,19 @@ mod tests {
 
     #[test]
     fn of_many_rows_only_what_parts_sum_to_is_left() {
-        let launches = head_logprob(&op(40_000, 128_256), &Flat, &Tuning::new(Capability::A100)).unwrap();
+        let launches = head_logprob(&op(100_000, 128_256), &Flat, &Tuning::new(Capability::A100)).unwrap();
         let entries: Vec<&str> = launches.iter().map(|launch| launch.entry.as_str()).collect();
         let product = "head_parts_sm80_nt_128x256x32_s4";
         assert_eq!(entries, [product, "head_logprob_join", product, "head_logprob_join"]);
-        // 1,002 parts and a logit are 2,008 numbers a row; 33,408 rows of them fit, in whole tiles.
-        assert_eq!((launches[1].grid[0], launches[3].grid[0]), (33_408, 40_000 - 33_408));
+        // 1,002 parts and a logit are 2,008 numbers a row; 83,456 rows of them fit, in whole tiles.
+        assert_eq!((launches[1].grid[0], launches[3].grid[0]), (83_456, 100_000 - 83_456));
         assert_eq!((launches[1].block[0], launches[1].shared_bytes), (256, 1002 * 8));
         let a: HeadLogprobJoinArguments = arguments_of(&launches[3]);
         assert_eq!((a.parts, a.stride, a.vocab), (WORKSPACE, 2008, 128_256));
-        assert_eq!((a.labels, a.logprob), ((3 << 40) + 33_408 * 4, (4 << 40) + 33_408 * 4));
+        assert_eq!((a.labels, a.logprob), ((3 << 40) + 83_456 * 4, (4 << 40) + 83_456 * 4));
         let product: gemm::GemmArguments = arguments_of(&launches[2]);
         assert_eq!((product.out, product.out_stride, product.extra), (WORKSPACE, 2008, a.labels));
-        assert_eq!([product.m, product.n, product.k], [40_000 - 33_408, 128_256, 64]);
+        assert_eq!([product.m, product.n, product.k], [100_000 - 83_456, 128_256, 64]);
     }
 
     #[test]

@@ -58,8 +58,9 @@ macro_rules! arguments {
 }
 pub(crate) use arguments;
 
-/// Bytes of the workspace that the launches of one op share: f32 logits of 512 rows over 128 Ki ids.
-pub const WORKSPACE_BYTES: u64 = 256 << 20;
+/// Bytes of the workspace that the launches of one op share: f32 logits of 1,024 rows over 160 Ki ids. With
+/// half as many rows the gradient of the head's weight would be bound by what it reads and writes, not by its operations.
+pub const WORKSPACE_BYTES: u64 = 640 << 20;
 
 /// Where views lie in device memory.
 pub trait Addresses {

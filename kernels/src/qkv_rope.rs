@@ -74,7 +74,12 @@ pub fn qkv_rope(op: &QkvRope, at: &dyn Addresses, tuning: &Tuning) -> Result<Vec
     let half = op.head_dim() / 2;
     let rope = operands.dense("rope", &op.rope, &[DType::F32])?;
     let wide = |view: &View| half.is_multiple_of(8) && operands.rows_aligned(view);
-    let flags = [wide(&op.q), wide(&op.k), wide(&op.v), half.is_multiple_of(2) && rope.is_multiple_of(8)];
+    let flags = [
+        wide(&op.q),
+        wide(&op.k),
+        wide(&op.v),
+        half.is_multiple_of(2) && rope.is_multiple_of(8) && op.rope.rows() > 0,
+    ];
     let arguments = QkvRopeArguments {
         x: copied("x", &op.x)?,
         weight: copied("weight", &op.weight)?,
@@ -166,7 +171,7 @@ mod tests {
     fn heads_are_padded_to_sixteens_and_then_written_by_elements() {
         // Halves of 12 are two eights: 32 columns a head.
         let (launch, a) = launch(&rows(1, [8, 2, 24]));
-        assert_eq!((launch.entry.as_str(), launch.grid[0]), ("qkv_rope_sm80_nt_16x32x64_s8", 12));
+        assert_eq!((launch.entry.as_str(), launch.grid[0]), ("qkv_rope_sm80_nt_16x32x64_s13", 12));
         assert_eq!((a.half, a.wide), (12, 8));
     }
 

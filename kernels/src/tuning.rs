@@ -7,6 +7,7 @@
 //! [`Tuning`] chooses; the rows stand in `tuning/table.rs`, what they are made of in `tuning/tile.rs`. Which row is fastest
 //! is decided by measuring; no row may decide what is computed, and [`Row::bits`] says which rows give the same bits.
 
+mod cost;
 mod table;
 mod tile;
 
@@ -143,8 +144,9 @@ impl Tuning {
     /// The row for a product of `op` with an `m` × `n` output.
     ///
     /// No tile is taller than the output needs, and tiles under 64 rows serve only outputs that one of them covers
-    /// (more would read `b` once each). Among these the largest whose blocks give every multiprocessor work, since
-    /// traffic falls with a tile's sides; where none does, the one with the most blocks.
+    /// (more would read `b` once each). Among these it is the one that takes least (`tuning/cost.rs`). Where several take as
+    /// much, it is the largest whose blocks give every multiprocessor work, since traffic falls with a tile's sides; where
+    /// none does, the one with the most blocks.
     ///
     /// # Errors
     /// [`TuningError::NoRow`].
@@ -162,13 +164,15 @@ impl Tuning {
             let height = row.tile.m;
             height <= tallest.unwrap_or(u32::MAX) && (height >= m || height >= 64)
         };
+        let clocks = |row: &&Row| cost::clocks(&row.tile, m, n, &self.capability);
+        let least = runs.iter().copied().filter(suits).map(|row| clocks(&row)).fold(f64::INFINITY, f64::min);
         let area = |row: &&Row| row.tile.m * row.tile.n;
         let fills = |row: &&Row| row.tile.blocks(m, n) >= self.capability.multiprocessors.into();
-        let suitable = || runs.iter().copied().filter(suits);
-        suitable()
+        let quickest = || runs.iter().copied().filter(suits).filter(|row| clocks(row) <= least);
+        quickest()
             .filter(fills)
             .max_by_key(area)
-            .or_else(|| suitable().min_by_key(area))
+            .or_else(|| quickest().min_by_key(area))
             .ok_or_else(|| self.no_row(op))
     }
 }

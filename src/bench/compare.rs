@@ -78,6 +78,7 @@ fn figures(text: &str) -> Result<Figures> {
     let mut figures = Figures::new();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let row: Value = serde_json::from_str(line).with_context(|| format!("line {}", number + 1))?;
+        figures.extend(swept(&row));
         figures.extend(measured(&row));
     }
     Ok(figures)
@@ -94,8 +95,26 @@ fn sides(row: &Value) -> Vec<(String, Figure)> {
     sides.iter().filter_map(rate).collect()
 }
 
-/// A line of `--output`: the median of what was measured, else what was predicted; `peer` and `kernel` tell lines of one
-/// case apart.
+/// A line of `--sweep`: each kernel of the case, and the case itself by the fastest.
+fn swept(row: &Value) -> Vec<(String, Figure)> {
+    let (Some(case), Some(kernels)) = (row["case"].as_str(), row["kernels"].as_array()) else {
+        return Vec::new();
+    };
+    let unit = if row["predicted"] == true { PREDICTED } else { MEASURED };
+    let figure = |kernel: &Value| {
+        let (entry, value) = (kernel[0].as_str()?, kernel[1].as_f64()?);
+        Some((format!("{case} ({entry})"), Figure { value, unit: unit.into(), time: true }))
+    };
+    let mut figures: Vec<_> = kernels.iter().filter_map(figure).collect();
+    let fastest = figures.first().map(|(_, figure)| (case.to_owned(), figure.clone()));
+    figures.extend(fastest);
+    figures
+}
+
+const MEASURED: &str = "µs";
+const PREDICTED: &str = "µs, predicted";
+
+/// A line of `--output`: the median of what was measured, else what was predicted; `peer` tells lines of one case apart.
 fn measured(row: &Value) -> Option<(String, Figure)> {
     let mut case = row["case"].as_str()?.to_owned();
     if let Some(peer) = row["peer"].as_str() {
@@ -107,7 +126,7 @@ fn measured(row: &Value) -> Option<(String, Figure)> {
     sorted.sort_by(f64::total_cmp);
     let median = sorted.get(sorted.len() / 2).copied();
     let value = median.or_else(|| row["predicted"]["microseconds"].as_f64())?;
-    let unit = if median.is_some() { "µs" } else { "µs, predicted" };
+    let unit = if median.is_some() { MEASURED } else { PREDICTED };
     Some((case, Figure { value, unit: unit.into(), time: true }))
 }
 
@@ -132,6 +151,21 @@ mod tests {
         assert_eq!((of("x/1b"), of("p")), (Some(0.5), Some(2.0)));
         assert!(joined["only a"][1].is_none() && joined["x/1b (torch)"][0].is_none());
         assert_eq!(joined.len(), 4);
+    }
+
+    #[test]
+    fn sweeps_are_compared_kernel_by_kernel_and_by_the_fastest() {
+        let line = |predicted: bool, kernels: &str| {
+            figures(&format!(
+                r#"{{"case": "c", "kernel": "k", "predicted": {predicted}, "kernels": [{kernels}]}}"#
+            ))
+            .unwrap()
+        };
+        let [a, b] =
+            [r#"["x", 2.0], ["y", 4.0]"#, r#"["y", 1.0], ["x", 2.0]"#].map(|kernels| line(false, kernels));
+        let of = |name: &str| ratio(&a[name], &b[name]);
+        assert_eq!([of("c"), of("c (x)"), of("c (y)")], [Some(2.0), Some(1.0), Some(4.0)]);
+        assert_eq!(ratio(&a["c"], &line(true, r#"["x", 1.0]"#)["c"]), None);
     }
 
     #[test]

@@ -41,6 +41,23 @@ fn kernels_load_launch_and_replay_through_the_driver_library() {
 }
 
 #[test]
+fn kernels_that_were_assembled_for_another_driver_are_assembled_again() {
+    let folder = Folder::new();
+    let lib = library(&folder);
+    // Whole by its header, and no code that the library knows.
+    let mut code = b"\x7fELF\x02\x01".to_vec();
+    code.resize(64, 0);
+    let ptx = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("ptx/sm_80/swiglu.ptx")).unwrap();
+    folder.put(&format!("cubins/sm_80/swiglu-{:016x}.cubin", xxhash_rust::xxh3::xxh3_64(&ptx)), code);
+    let cubins = folder.path("cubins");
+    let variables = [("OCTO_CUBINS", cubins.to_str().unwrap()), ("OCTO_LOG", "octo_kernels=info")];
+    let (ok, out, error) = selftest(&lib, "swiglu/bf16", &variables);
+    assert!(ok && !out.contains("WRONG"), "{out}{error}");
+    assert!(error.contains("kernels assembled beforehand: "), "{error}");
+    assert!(error.contains("swiglu: assembled anew, since the driver does not take its cubin"), "{error}");
+}
+
+#[test]
 fn a_machine_whose_gpu_cannot_be_used_is_one_clear_error() {
     let folder = Folder::new();
     let lib = library(&folder);
@@ -58,8 +75,8 @@ fn a_machine_whose_gpu_cannot_be_used_is_one_clear_error() {
 fn memory_that_runs_out_is_named() {
     let folder = Folder::new();
     let lib = library(&folder);
-    // Two queues are open, with a workspace of 256 MiB each.
-    let memory = (2u64 * (256 << 20) + 5000).to_string();
+    // Two queues are open, with a workspace of 640 MiB each.
+    let memory = (2u64 * (640 << 20) + 5000).to_string();
     let (ok, out, _) = selftest(&lib, "random_fill/bf16/5000", &[("OCTO_LIBCUDA_MEMORY", &memory)]);
     assert!(!ok && out.contains("no memory for 10000 bytes"), "{out}");
 }

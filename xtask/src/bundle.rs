@@ -1,8 +1,9 @@
 //! `cargo xtask gpu-bundle`: a folder that runs on any x86-64 machine with an NVIDIA driver.
 //!
-//! The program, `run.sh`, the quick start's recipe, the source of the atlas and PyTorch's side; no build on that
-//! machine but the atlas, where it has nvcc.
+//! The program, its kernels assembled beforehand, `run.sh`, the quick start's recipe, the source of the atlas and PyTorch's
+//! side; no build on that machine but the atlas, where it has nvcc.
 
+use crate::ptx;
 use anyhow::{Context, bail};
 use octo_durable::{Disk, write_bytes};
 use std::os::unix::fs::PermissionsExt;
@@ -32,7 +33,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     std::fs::create_dir_all(&options.out)
         .with_context(|| format!("cannot make {}", options.out.display()))?;
-    let mut bytes = 0;
+    let mut bytes = ptx::cubins(&options.out.join("cubins"))?;
     for (from, name, mode) in [
         (target.join("release/octo-engine"), "octo-engine", 0o755),
         (root.join("xtask/src/bundle/run.sh"), "run.sh", 0o755),

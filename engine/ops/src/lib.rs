@@ -45,7 +45,7 @@ pub use view::{BufferId, View};
 
 /// Which bits ops give, as `docs/numerics.md` defines them: raised whenever the definition of a result changes. A
 /// run that is resumed under another version goes on with other roundings, and has to be told so.
-pub const NUMERICS_VERSION: u32 = 1;
+pub const NUMERICS_VERSION: u32 = 2;
 
 /// Tokens in a page of the KV cache.
 pub const PAGE_TOKENS: u32 = 64;

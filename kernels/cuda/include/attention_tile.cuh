@@ -77,6 +77,9 @@ template <class Tile, bool APART>
 struct AttentionPipeline {
   static constexpr u32 SCORES = KEY_BLOCK / 8, PARTS = Tile::PARTS, STAGE_KEYS = Tile::STAGE_KEYS;
   static constexpr u32 ROW_BYTES = Tile::Keys::ROW_BYTES;
+  // Whether lanes keep a segment's pages: a warp alone would wait for each, several hide each other's waiting.
+  static constexpr u32 SEGMENT_PAGES = KEY_SEGMENT / PAGE_TOKENS;
+  static constexpr bool PAGES_STAY = Tile::ROWS == 16;
   using State = AttentionState<Tile::EIGHTS>;
   using Earlier = LocalArray<Tile::EIGHTS>;
 
@@ -86,6 +89,7 @@ struct AttentionPipeline {
   u32 warp_keys;    // that any row of the warp sees
   u32 common_keys;  // that all rows of the warp see
   i32 position[2];  // of the thread's rows
+  u32 pages;        // if PAGES_STAY, number lane % SEGMENT_PAGES of the segment that is copied
   u32 queries;      // in shared memory
   u32 ring;         // beside them
   RowCopier<typename Tile::Keys, Tile::THREADS> copier;
@@ -170,10 +174,15 @@ struct AttentionPipeline {
   // Which keys are seen.
   __device__ __forceinline__ void see() {
     const u32 lane = threadIdx.x % WARP, warp = work.first + threadIdx.x / WARP * 16;
-    i32 last = -1;
+    // The warp's rows are loaded once, and the block's where they are more.
+    const i32 own = AttentionRow(a, work, warp + lane % 16).position;
+    i32 largest = own, smallest = own, last = own;
+    if constexpr (Tile::ROWS > 16) {
 #pragma unroll 1
-    for (u32 row = lane; row < Tile::ROWS; row += WARP) last = max(last, AttentionRow(a, work, work.first + row).position);
-    i32 largest = AttentionRow(a, work, warp + lane % 16).position, smallest = largest;
+      for (u32 row = lane; row < Tile::ROWS; row += WARP) {
+        last = max(last, AttentionRow(a, work, work.first + row).position);
+      }
+    }
 #pragma unroll
     for (u32 apart = WARP / 2; apart > 0; apart /= 2) {
       last = max(last, __shfl_xor_sync(FULL_WARP, last, apart));
@@ -183,8 +192,8 @@ struct AttentionPipeline {
     keys = last + 1;
     warp_keys = largest + 1;
     common_keys = smallest + 1;
-    position[0] = AttentionRow(a, work, warp + lane / 4).position;
-    position[1] = AttentionRow(a, work, warp + lane / 4 + 8).position;
+    position[0] = __shfl_sync(FULL_WARP, own, lane / 4);
+    position[1] = __shfl_sync(FULL_WARP, own, lane / 4 + 8);
   }
 
   // The first stages of the block of keys that begins at `block`, and the queries, which belong to the first group.
@@ -219,7 +228,7 @@ struct AttentionPipeline {
   // Stage STAGE of the block of keys that begins at `block`: PARTS stages of keys, then as many of values, then those of the
   // block at `next`. A stage past the last key copies nothing; rows past it are zeros.
   template <u32 STAGE>
-  __device__ __forceinline__ void copy_stage(u32 block, u32 next) const {
+  __device__ __forceinline__ void copy_stage(u32 block, u32 next) {
     constexpr u32 WITHIN = STAGE % (2 * PARTS), PART = WITHIN % PARTS;
     constexpr bool VALUES = WITHIN >= PARTS;
     const u32 first = (STAGE < 2 * PARTS ? block : next) + PART * STAGE_KEYS;
@@ -231,7 +240,7 @@ struct AttentionPipeline {
         at = (work.begin + first) * stride + work.kv_head * a.head_dim;
         step = stride * 2;
       } else {
-        const u64 page = a.page_table[static_cast<u64>(work.document) * a.pages_a_document + first / PAGE_TOKENS];
+        const u64 page = page_of<WITHIN == 0>(first);
         at = page * stride + (work.kv_head * PAGE_TOKENS + first % PAGE_TOKENS) * a.head_dim;
         step = a.head_dim * 2;
       }
@@ -240,9 +249,22 @@ struct AttentionPipeline {
     copy_async_commit();
   }
 
+  // The page of a key. Stages come in order, so that all of a segment's are asked for between two of its first keys.
+  template <bool FIRST>
+  __device__ __forceinline__ u32 page_of(u32 key) {
+    const u32* table = a.page_table + static_cast<u64>(work.document) * a.pages_a_document;
+    const u32 number = key / PAGE_TOKENS;
+    if constexpr (!PAGES_STAY) return table[number];
+    if (FIRST && key % KEY_SEGMENT == 0) {
+      const u32 own = number + threadIdx.x % SEGMENT_PAGES;
+      pages = own * PAGE_TOKENS < keys ? table[own] : 0;
+    }
+    return __shfl_sync(FULL_WARP, pages, number % SEGMENT_PAGES);
+  }
+
   // Stage STAGE has arrived for all, and all have read the one before, into whose place the third from now goes.
   template <u32 STAGE>
-  __device__ __forceinline__ void next_stage(u32 block) const {
+  __device__ __forceinline__ void next_stage(u32 block) {
     copy_async_wait<Tile::STAGES - 2>();
     __syncthreads();
     copy_stage<STAGE + Tile::STAGES - 1>(block, after(block));

@@ -117,29 +117,42 @@ __device__ __forceinline__ float2 read_pair(const float* from, u32 count, bool w
   return v;
 }
 
-// One of a thread's rows: its cosines and sines, and where its keys and values go.
-struct QkvRow {
-  const float* angles; // cosines, or null past the table
-  u32 row, slot;
-  bool there; // whether there is such a row
+// Cosines and sines of two neighbouring pairs.
+struct Angles {
+  float2 cosine, sine;
 
-  __device__ __forceinline__ QkvRow(const QkvRopeArguments& a, u32 r) : row(r), there(r < a.tokens) {
-    const u32 position = there ? a.positions[r] : 0;
-    angles = position < a.table_rows ? a.rope + static_cast<u64>(position) * 2 * a.half : nullptr;
-    slot = there && a.slots != nullptr ? a.slots[r] : 0;
-  }
-
-  // Rotates two neighbouring pairs, `element` onwards of either half. A position past the table makes them no numbers.
-  __device__ __forceinline__ void turn(const QkvRopeArguments& a, u32 element, float (&low)[2], float (&high)[2]) const {
-    const u32 count = element < a.half ? a.half - element : 0;
-    const float none = __uint_as_float(0x7fc00000u);
-    float2 cosine = make_float2(none, none), sine = cosine;
-    if (angles != nullptr) {
-      cosine = read_pair(angles + element, count, a.wide & WIDE_ROPE);
-      sine = read_pair(angles + a.half + element, count, a.wide & WIDE_ROPE);
-    }
+  // Rotates the pairs.
+  __device__ __forceinline__ void turn(float (&low)[2], float (&high)[2]) const {
     rotate(low[0], high[0], cosine.x, sine.x);
     rotate(low[1], high[1], cosine.y, sine.y);
+  }
+};
+
+// One of a thread's rows: its position, and where its keys and values go.
+struct QkvRow {
+  u32 row, position, slot;
+  bool there; // whether there is such a row
+
+  // The angles from `element` onwards of either half. A position past the table has no numbers. Loads stand side by side,
+  // without branches between those of several rows: a warp waits for all together. So what is past an end reads what is there.
+  __device__ __forceinline__ Angles angles(const QkvRopeArguments& a, u32 element) const {
+    const bool known = there && position < a.table_rows;
+    const float* from = a.rope + static_cast<u64>(known ? position : 0) * 2 * a.half;
+    Angles angles;
+    if (a.wide & WIDE_ROPE) {
+      const u32 first = element + 2 <= a.half ? element : 0;
+      angles.cosine = read_pair(from + first, 2, true);
+      angles.sine = read_pair(from + a.half + first, 2, true);
+    } else {
+      const u32 count = known && element < a.half ? a.half - element : 0;
+      angles.cosine = read_pair(from + element, count, false);
+      angles.sine = read_pair(from + a.half + element, count, false);
+    }
+    if (!known) {
+      const float none = __uint_as_float(0x7fc00000u);
+      angles.cosine = angles.sine = make_float2(none, none);
+    }
+    return angles;
   }
 
   // Stores eight elements of a head, or those of them that there are.
@@ -176,20 +189,49 @@ template <class Tile>
 __device__ __forceinline__ void finish_qkv(const GemmSums<Tile>& sums, const QkvRopeArguments& a, GemmOrigin origin) {
   static_assert(Tile::BLOCKS_N % 2 == 0, "both halves of a pair belong to one thread");
   constexpr u32 PAIRS = Tile::BLOCKS_N / 2;
-  const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, t = lane % 4;
+  const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, t = lane % 4, turned = a.heads + a.kv_heads;
   const u32 column = origin.n + warp % Tile::WARPS_N * Tile::WARP_N;
   const u32 first_row = origin.m + warp / Tile::WARPS_N * Tile::WARP_M + lane / 4;
+  QkvRow rows[Tile::BLOCKS_M][2];
+#pragma unroll
+  for (u32 i = 0; i < 2 * Tile::BLOCKS_M; ++i) {
+    QkvRow& row = rows[i / 2][i % 2];
+    row.row = first_row + i * 8;
+    row.there = row.row < a.tokens;
+    row.position = a.positions[row.there ? row.row : 0];
+    row.slot = 0;
+  }
+  if (a.slots != nullptr) {
+#pragma unroll
+    for (u32 i = 0; i < 2 * Tile::BLOCKS_M; ++i) {
+      QkvRow& row = rows[i / 2][i % 2];
+      row.slot = a.slots[row.there ? row.row : 0];
+    }
+  }
 #pragma unroll
   for (u32 i = 0; i < Tile::BLOCKS_M; ++i) {
+    // Two sixteens at a time: a quad's lanes then write 32 bytes of either half.
 #pragma unroll
-    for (u32 h = 0; h < 2; ++h) {
-      const QkvRow row(a, first_row + i * 16 + h * 8);
-      // Two sixteens at a time: a quad's lanes then write 32 bytes of either half.
+    for (u32 p = 0; p < PAIRS; p += 2) {
+      constexpr u32 SIXTEENS = PAIRS < 2 ? 1 : 2;
+      static_assert(PAIRS % SIXTEENS == 0);
+      Angles angles[2][SIXTEENS] = {};
+      // Where one is turned, the next is too, but at the end of k.
+      if (HeadSixteen(column + p * 16, a.half).head < turned) {
 #pragma unroll
-      for (u32 p = 0; p < PAIRS; p += 2) {
+        for (u32 h = 0; h < 2; ++h) {
+#pragma unroll
+          for (u32 j = 0; j < SIXTEENS; ++j) {
+            const HeadSixteen at(column + (p + j) * 16, a.half);
+            angles[h][j] = rows[i][h].angles(a, at.first + 2 * t);
+          }
+        }
+      }
+#pragma unroll
+      for (u32 h = 0; h < 2; ++h) {
         u32 v[4] = {};
 #pragma unroll
-        for (u32 j = 0; j < 2 && p + j < PAIRS; ++j) {
+        for (u32 j = 0; j < SIXTEENS; ++j) {
           const HeadSixteen at(column + (p + j) * 16, a.half);
           const u32 element = at.first + 2 * t;
           const float *near = sums.block[i][2 * (p + j)] + 2 * h, *far = sums.block[i][2 * (p + j) + 1] + 2 * h;
@@ -204,13 +246,13 @@ __device__ __forceinline__ void finish_qkv(const GemmSums<Tile>& sums, const Qkv
               }
             }
           }
-          if (at.head < a.heads + a.kv_heads) row.turn(a, element, low, high);
+          if (at.head < turned) angles[h][j].turn(low, high);
           v[j] = pack_bf16(low[0], low[1]);
           v[2 + j] = pack_bf16(high[0], high[1]);
         }
         transpose_quad(v);
         // Lane t has the piece of half t / 2 of sixteen p + t % 2.
-        if (p + t % 2 < PAIRS) row.store(a, HeadSixteen(column + (p + t % 2) * 16, a.half), t / 2, v);
+        if (t % 2 < SIXTEENS) rows[i][h].store(a, HeadSixteen(column + (p + t % 2) * 16, a.half), t / 2, v);
       }
     }
   }

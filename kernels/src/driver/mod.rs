@@ -16,7 +16,7 @@ mod libraries;
 mod product;
 mod sim;
 
-pub use cuda::CudaDriver;
+pub use cuda::{CudaDriver, cubin_file};
 pub use error::{CaptureError, DriverError};
 pub use product::{Layout, Product, ProductPlan, ProductShape, Scratch};
 pub use sim::{SimConfig, SimDriver};

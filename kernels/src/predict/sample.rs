@@ -8,7 +8,7 @@ use crate::backend::holder;
 use octo_ops::Op;
 use octo_ptx::count::{Class, Counters, Limits, occupancy};
 use octo_ptx::sim::{Config, Grid};
-use octo_ptx::{parse, resources};
+use octo_ptx::{Instruction, Operation, Semantics, parse, resources};
 
 /// Blocks of a grid that are run: the middles of as many equal parts of it. Where blocks are alike any one stands for
 /// all; where their work is a linear function of their place, as causal attention's within a document, the middles give
@@ -23,6 +23,8 @@ pub(super) struct Sampled {
     /// Bytes that come and go once: each operand as often as blocks touch it, but never more than it holds.
     dram_bytes: f64,
     round_trips: f64,
+    /// Round trips and instructions of a warp in the block that takes longest for both.
+    longest: [f64; 2],
 }
 
 impl Sampled {
@@ -38,19 +40,22 @@ impl Sampled {
         let shipped = holder(&launch.entry).map_err(|error| failed(error.to_string()))?;
         let mut module = parse(shipped.text).map_err(|error| failed(error.to_string()))?;
         module.kernels.retain(|kernel| kernel.name == launch.entry);
-        let Some(body) = module.kernels.first().cloned() else {
+        let Some(kernel) = module.kernels.first_mut() else {
             return Err(failed("it is not there".into()));
         };
+        look_once(&mut kernel.body);
+        let body = kernel.clone();
         let module = placed.gpu.load(module).map_err(|fault| failed(fault.to_string()))?;
         let kernel = placed.gpu.kernel(module, &launch.entry).map_err(|fault| failed(fault.to_string()))?;
         let Launch { grid, block, shared_bytes, .. } = *launch;
-        // Blocks run alone, so that none can wait for another.
+        // Blocks run alone.
         let shape = Grid { grid, block, shared_bytes, cooperative: false };
         let blocks: u64 = grid.iter().map(|&n| u64::from(n)).product();
         let warps = u64::from(block.iter().product::<u32>().div_ceil(32));
         let chosen = middles(blocks);
         let mut touched = vec![[0.0; 2]; placed.allocations.len()];
-        let (mut of_blocks, mut round_trips) = (Vec::new(), 0.0);
+        let (mut of_blocks, mut round_trips, mut longest) = (Vec::new(), 0.0, [0.0; 2]);
+        let clocks = |[trips, instructions]: [f64; 2]| trips * chip.latency + instructions;
         for &chosen_block in &chosen {
             let report = placed
                 .gpu
@@ -66,7 +71,10 @@ impl Sampled {
                     }
                 }
             }
-            round_trips += chain::round_trips(&body, &report.lines, warps) / chosen.len() as f64;
+            let own = chain::round_trips(&body, &report.lines, warps);
+            round_trips += own / chosen.len() as f64;
+            let own = [own, report.counters.warp_total() as f64 / warps.max(1) as f64];
+            longest = if clocks(own) > clocks(longest) { own } else { longest };
             of_blocks.push(report.counters);
         }
         let times = blocks as f64 / chosen.len().max(1) as f64;
@@ -74,7 +82,7 @@ impl Sampled {
             touched.iter().map(|bytes_touched| (bytes_touched * times).min(bytes as f64)).sum()
         };
         let dram_bytes = placed.allocations.iter().zip(&touched).map(capped).sum();
-        Ok(Sampled { blocks, of_blocks, dram_bytes, round_trips })
+        Ok(Sampled { blocks, of_blocks, dram_bytes, round_trips, longest })
     }
 
     /// The whole grid's work on a chip.
@@ -101,6 +109,29 @@ impl Sampled {
             dram_bytes: self.dram_bytes,
             round_trips: self.round_trips,
             instructions_a_warp: mean / f64::from(warps.max(1)),
+            longest: self.longest,
+        }
+    }
+}
+
+/// What a block would look for again and again until another has written it, it looks for once: alone it would look for
+/// ever, and how often it looks beside others is chance. What the others leave stays zero.
+fn look_once(body: &mut [Instruction]) {
+    for end in 0..body.len() {
+        let Operation::Branch { target, .. } = body[end].operation else { continue };
+        let Some(again) = body.get(target as usize..=end) else { continue };
+        let looks = again.iter().any(|instruction| {
+            matches!(instruction.operation, Operation::Load { semantics: Semantics::Acquire, .. })
+        });
+        // A longer way round, of which looking is a part, is no waiting.
+        let works = |instruction: &Instruction| {
+            matches!(
+                instruction.operation,
+                Operation::Store { .. } | Operation::Atomic { .. } | Operation::Barrier { .. }
+            )
+        };
+        if looks && !again.iter().any(works) {
+            body[end].operation = Operation::Nothing;
         }
     }
 }

@@ -77,6 +77,29 @@ fn attention(tokens: u32, documents: u32) -> Attention {
 }
 
 #[test]
+fn blocks_that_wait_for_each_other_are_sampled_alone() {
+    let (rows, vocab) = (2, 5000);
+    let op = HeadSample {
+        hidden: view(1, DType::Bf16, &[rows, 64]),
+        weight: view(2, DType::Bf16, &[vocab, 64]),
+        sampling: view(3, DType::U32, &[rows, SamplingRow::WORDS]),
+        tokens: view(4, DType::U32, &[rows]),
+        logprob_raw: view(5, DType::F32, &[rows]),
+        logprob_sampled: view(6, DType::F32, &[rows]),
+        support: None,
+    };
+    let predicted = h200().ops(&[op.into()], INPUTS).unwrap().remove(0);
+    let [_, parts, draw] = predicted.as_slice() else { panic!("{predicted:?}") };
+    assert_eq!([parts.entry.as_str(), &draw.entry], ["head_sample_parts", "head_sample_slices"]);
+    // Each reads the logits once, the second also the sums of all parts for each of its blocks.
+    let logits = f64::from(rows * vocab * 4);
+    for LaunchTime { work, .. } in [parts, draw] {
+        assert!(work.l2_bytes > logits && work.l2_bytes < 3.0 * logits, "{work:?}");
+        assert!(work.round_trips > 0.5 && work.round_trips < 20.0, "{work:?}");
+    }
+}
+
+#[test]
 fn blocks_that_are_alike_stand_for_each_other() {
     let (m, n, k) = (512, 512, 128);
     agrees(

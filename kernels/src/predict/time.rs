@@ -29,6 +29,15 @@ pub struct Work {
     pub round_trips: f64,
     /// Instructions of a warp, one after the other, in a mean block.
     pub instructions_a_warp: f64,
+    /// The same two of the block that takes longest for both.
+    pub longest: [f64; 2],
+}
+
+impl Work {
+    /// Clocks that a warp takes that waits so often and has so many instructions, one a clock.
+    fn chain([round_trips, instructions]: [f64; 2], chip: &Chip) -> f64 {
+        round_trips * chip.latency + instructions
+    }
 }
 
 /// What holds a launch up.
@@ -103,7 +112,8 @@ const UNEVEN: f64 = 1.05;
 /// Units of a multiprocessor finish when the fullest multiprocessor does: equal blocks are dealt out evenly, so that it
 /// has ⌈blocks / multiprocessors⌉ of them; unequal ones are taken as perfectly balanced down to the heaviest. L2 gives
 /// what it has, and no more than the multiprocessors with a block can take. Latency: waves of resident blocks follow
-/// each other, and in each a warp waits for its round trips and issues its instructions one a clock.
+/// each other, and in each a warp waits for its round trips and issues its instructions one a clock; one of the blocks is the
+/// longest.
 pub fn time(work: &Work, chip: &Chip) -> Time {
     let multiprocessors = f64::from(chip.multiprocessors);
     let mean_load = work.blocks / multiprocessors;
@@ -122,7 +132,9 @@ pub fn time(work: &Work, chip: &Chip) -> Time {
         clocks(work.wavefronts, Chip::WAVEFRONTS),
         work.l2_bytes / l2,
         work.dram_bytes / chip.dram_bytes,
-        waves * (work.round_trips * chip.latency + work.instructions_a_warp) / chip.clock,
+        ((waves - 1.0).max(0.0) * Work::chain([work.round_trips, work.instructions_a_warp], chip)
+            + Work::chain(work.longest, chip))
+            / chip.clock,
     ];
     let (mut longest, mut limiter) = (chip.boundary, Limiter::Boundary);
     for (&seconds, &candidate) in parts.iter().zip(&Limiter::ALL) {
@@ -151,6 +163,7 @@ mod tests {
         dram_bytes: 0.0,
         round_trips: 0.0,
         instructions_a_warp: 0.0,
+        longest: [0.0; 2],
     };
 
     fn h200() -> &'static Chip {
@@ -216,15 +229,15 @@ mod tests {
     fn waves_of_blocks_wait_one_after_the_other() {
         let work =
             Work { blocks: 1000.0, resident: 2.0, round_trips: 3.0, instructions_a_warp: 63.0, ..NOTHING };
-        // 264 at once: four waves.
-        let time = time(&work, h200());
-        assert!(near(time.parts[7], 4.0 * (3.0 * 479.0 + 63.0) / 1.83e9));
+        // 264 at once: four waves, of which one has the longest block.
+        let time = time(&Work { longest: [5.0, 100.0], ..work }, h200());
+        assert!(near(time.parts[7], (3.0 * (3.0 * 479.0 + 63.0) + 5.0 * 479.0 + 100.0) / 1.83e9));
         assert_eq!(time.limiter, Limiter::Latency);
     }
 
     #[test]
     fn a_launch_of_next_to_nothing_takes_its_boundary() {
-        let time = time(&Work { blocks: 1.0, round_trips: 1.0, ..NOTHING }, h200());
+        let time = time(&Work { blocks: 1.0, longest: [1.0, 0.0], ..NOTHING }, h200());
         assert_eq!(time.limiter, Limiter::Boundary);
         assert!(time.seconds > 1.3e-6 && time.seconds < 2e-6);
     }

@@ -82,23 +82,28 @@ const fn product(
 }
 
 pub(super) const GEMMS: [Product; 6] = [
-    product("linear_residual", "NT", Some("AddResidual"), &[NARROW, DECODE, SMALL, SQUARE, WIDE]),
-    product("gate_up_swiglu", "NT", Some("Swiglu"), &[DECODE, SMALL, SQUARE, WIDE]),
-    product("qkv_rope", "NT", None, &[HEADS, DECODE, SMALL, SQUARE, WIDE]),
+    product(
+        "linear_residual",
+        "NT",
+        Some("AddResidual"),
+        &[NARROW, DECODE, FEW, LOW, SMALL, TALL, SQUARE, WIDE],
+    ),
+    product("gate_up_swiglu", "NT", Some("Swiglu"), &[DECODE, LOW, SMALL, TALL, SQUARE, WIDE]),
+    product("qkv_rope", "NT", None, &[HEADS, DECODE, FEW, LOW, SMALL, TALL, SQUARE, WIDE]),
     // All three ops of the head take these.
-    product("head_logits", "NT", Some("StoreF32"), &[DECODE, SMALL, SQUARE, WIDE]),
+    product("head_logits", "NT", Some("StoreF32"), &[DECODE, LOW, SMALL, SQUARE, WIDE]),
     product("linear_backward_input", "NN", Some("StoreBf16"), &[SMALL, SQUARE, WIDE]),
     product("linear_backward_weight", "TN", Some("StoreF32"), &[SMALL, SQUARE, WIDE]),
 ];
 
 const NARROW: Reasoned = (
-    Tile { m: 16, n: 16, k: 64, stages: 10, warps: [1, 2], resident: 1 },
-    "decode into few columns: 128 blocks for 2,048 columns, each with 18 KiB of weights on their way",
+    Tile { m: 16, n: 16, k: 64, stages: 20, warps: [1, 2], resident: 2 },
+    "decode into few columns: 128 blocks for 2,048 columns, each with 38 KiB of weights on their way",
 );
 
 const HEADS: Reasoned = (
-    Tile { m: 16, n: 32, k: 64, stages: 8, warps: [1, 2], resident: 1 },
-    "decode into few heads: 96 blocks for 3,072 columns; a warp needs both halves of sixteen columns",
+    Tile { m: 16, n: 32, k: 64, stages: 13, warps: [1, 2], resident: 2 },
+    "decode into few heads: 96 blocks for 3,072 columns, each with 48 KiB of weights on their way; a warp needs both halves of sixteen columns",
 );
 
 const DECODE: Reasoned = (
@@ -106,9 +111,24 @@ const DECODE: Reasoned = (
     "decode into many columns: rows of x are read a quarter as often, 40 KiB of weights on their way a block",
 );
 
+const FEW: Reasoned = (
+    Tile { m: 32, n: 32, k: 64, stages: 12, warps: [2, 1], resident: 1 },
+    "decode of 17 to 32 rows into few columns: 128 blocks for 4,096 columns, each with 44 KiB of weights on their way",
+);
+
+const LOW: Reasoned = (
+    Tile { m: 32, n: 64, k: 64, stages: 6, warps: [1, 2], resident: 2 },
+    "decode of 17 to 32 rows into many columns: 32 × 32 a warp, seven twelfths of what 64 × 64 asks of shared memory",
+);
+
 const SMALL: Reasoned = (
     Tile { m: 64, n: 64, k: 64, stages: 4, warps: [2, 2], resident: 2 },
     "prefill of a few rows, and products too small to fill the device with larger tiles",
+);
+
+const TALL: Reasoned = (
+    Tile { m: 128, n: 64, k: 64, stages: 4, warps: [2, 2], resident: 1 },
+    "decode of hundreds of rows into few columns: a quarter less L2 traffic than 64 × 64 with a block a multiprocessor",
 );
 
 const SQUARE: Reasoned = (

@@ -51,10 +51,15 @@ fn dispatch_chooses_as_the_reasons_say() {
     };
     assert_eq!(tile("linear_residual", 1, 2048), (16, 16));
     assert_eq!(tile("linear_residual", 16, 8192), (16, 64));
-    assert_eq!(tile("linear_residual", 17, 8192), (64, 64));
+    assert_eq!(tile("linear_residual", 17, 2048), (32, 32));
+    assert_eq!(tile("linear_residual", 32, 8192), (32, 64));
+    assert_eq!(tile("linear_residual", 33, 8192), (64, 64));
     assert_eq!(tile("linear_residual", 64, 896), (64, 64));
-    assert_eq!(tile("linear_residual", 1024, 2048), (128, 128));
-    assert_eq!(tile("linear_residual", 8192, 4096), (128, 256));
+    assert_eq!(tile("linear_residual", 256, 1024), (64, 64));
+    assert_eq!(tile("linear_residual", 256, 2048), (128, 64));
+    assert_eq!(tile("linear_residual", 256, 3456), (128, 64));
+    assert_eq!(tile("linear_residual", 1024, 3456), (128, 128));
+    assert_eq!(tile("linear_residual", 8192, 6912), (128, 256));
     assert_eq!(tile("gate_up_swiglu", 1, 9728), (16, 64));
     assert_eq!(tile("qkv_rope", 1, 3072), (16, 32));
     assert_eq!(tile("head_logits", 1, 128_256), (16, 64));

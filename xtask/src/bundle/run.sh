@@ -5,7 +5,7 @@
 #
 # Parts, the most telling first: doctor (driver, device), selftest (does every kernel compute what it should?), train (does a
 # small model learn?), bits (does what it decodes score to the bit, alone and in a crowd?), atlas (sums of tensor cores,
-# approximations, ceilings of the card; needs nvcc), bench-8b, bench-1b (every kernel at real shapes, beside its prediction),
+# approximations, ceilings of the card; needs nvcc), bench-8b, bench-1b (every kernel at real shapes),
 # whole (training steps and decoding passes of 1B, 3B and 8B models), sweep (every variant of the tuning table, and which is
 # fastest), peers (PyTorch on the same card, in turns with ours; needs python3 with torch), sanitizer (compute-sanitizer over
 # small cases), ncu (the slowest kernels' counters). `first` is doctor to bench-8b in under four minutes. A part is a process
@@ -44,6 +44,11 @@ log=$out/log.txt
 # Runs a part's command within what is left of the time; its output goes to the log and the screen.
 bounded() {
     local left=$((budget - SECONDS))
+    # Nought would be no bound at all.
+    if [ "$left" -lt 1 ]; then
+        echo "no time left for $1" | tee -a "$log"
+        return 124
+    fi
     timeout --kill-after=5 "$left" "$@" 2>&1 | tee -a "$log"
     return "${PIPESTATUS[0]}"
 }
@@ -58,11 +63,12 @@ bits() {
     local prompts=(7 9,30,2,8 "$(seq -s, 1 50)" "$(seq -s, 100 170)")
     local rows=$out/bits.jsonl asked=(--model "$model" --device cuda --input - --output -)
     printf '{"tokens": [%s]}\n' "${prompts[@]}" > "$rows.prompts"
-    "$here/octo-engine" generate "${asked[@]}" --max-new-tokens 30 --ignore-eos --temperature 0 < "$rows.prompts" > "$rows" 2>> "$log"
+    timeout --kill-after=5 "$(share 120)" \
+        "$here/octo-engine" generate "${asked[@]}" --max-new-tokens 30 --ignore-eos --temperature 0 < "$rows.prompts" > "$rows" 2>> "$log"
     while IFS= read -r prompt <&3 && IFS= read -r line <&4; do
         tokens=$(sed 's/.*"tokens":\[\([^]]*\)\].*/\1/' <<< "$line")
         logprobs=$(sed 's/.*"logprobs":\[\([^]]*\)\].*/\1/' <<< "$line")
-        scored=$(echo "${prompt%]\}},$tokens]}" | "$here/octo-engine" logprobs "${asked[@]}" 2>> "$log")
+        scored=$(echo "${prompt%]\}},$tokens]}" | timeout --kill-after=5 "$(share 60)" "$here/octo-engine" logprobs "${asked[@]}" 2>> "$log")
         if [[ -z $logprobs || $scored != *"$logprobs]"* ]]; then
             echo "decoded $logprobs, scored $scored" | tee -a "$log"
             return 1
@@ -82,10 +88,11 @@ here_is() {
     return 1
 }
 
-# Seconds for a part, of what is left.
+# Seconds for a part, of what is left, and at least one.
 share() {
     local left=$((budget - SECONDS - 5))
-    echo $((left < $1 ? left : $1))
+    left=$((left < $1 ? left : $1))
+    echo $((left < 1 ? 1 : left))
 }
 
 part() {
@@ -94,7 +101,7 @@ part() {
             bounded nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.mem,power.draw,temperature.gpu --format=csv
             engine doctor
             ;;
-        selftest) engine selftest --device cuda --budget $(((budget - SECONDS) / 2)) --output "$out/selftest.jsonl" ;;
+        selftest) engine selftest --device cuda --budget "$(share $((budget / 2)))" --output "$out/selftest.jsonl" ;;
         train)
             # The run's folder stays beside the bundle: `bits` asks its model.
             engine train "$here/quickstart.toml" --fresh --set run.device=cuda --set "run.dir=$here/run" || return 1
@@ -114,11 +121,11 @@ part() {
         whole)
             # Steps first, small models first: what does not fit into the card's memory is said and passed over.
             for pass in step decode; do
-                engine bench "$pass" --device cuda --model 1b --model 3b --model 8b --budget "$(share 300)" \
+                engine bench "$pass" --device cuda --measure-only --model 1b --model 3b --model 8b --budget "$(share 300)" \
                     --output "$out/whole-$pass.jsonl" || return 1
             done
             ;;
-        sweep) engine bench --sweep --device cuda --model 8b --model 1b --budget "$(share 300)" --output "$out/sweep.jsonl" ;;
+        sweep) engine bench --sweep --device cuda --measure-only --model 8b --model 1b --budget "$(share 300)" --output "$out/sweep.jsonl" ;;
         peers)
             here_is python3 || return $absent
             if ! python3 -c 'import torch; assert torch.cuda.is_available()' 2> /dev/null; then
@@ -137,9 +144,9 @@ part() {
         ncu)
             here_is ncu || return $absent
             bounded ncu --graph-profiling node --launch-skip 20 --launch-count 12 --set full --force-overwrite \
-                --export "$out/kernels" "$here/octo-engine" bench /8b/ --device cuda --model 8b --budget "$(share 120)"
+                --export "$out/kernels" "$here/octo-engine" bench /8b/ --device cuda --measure-only --model 8b --budget "$(share 120)"
             ;;
-        bench-*) engine bench --device cuda --model "${1#bench-}" --budget $((budget - SECONDS - 5)) --output "$out/$1.jsonl" ;;
+        bench-*) engine bench --device cuda --measure-only --model "${1#bench-}" --budget "$(share "$budget")" --output "$out/$1.jsonl" ;;
     esac
 }
 

@@ -12,11 +12,13 @@ mod tools;
 use anyhow::{Context, bail};
 use nvrtc::Nvrtc;
 use octo_durable::{Disk, write_bytes};
+use octo_kernels::driver::cubin_file;
 use octo_kernels::source::{self, Unit};
 use ptxas::{Ptxas, Resources};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Folder of the kernels, from the root.
@@ -50,6 +52,38 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     }
     let made = compile(&root, &Nvrtc::load(&tools.nvrtc)?, &Ptxas::new(tools.ptxas))?;
     if options.check { compare(&made) } else { write(&made) }
+}
+
+/// Assembles the committed PTX for every target into files below `folder`, as the driver looks for them; their bytes.
+pub fn cubins(folder: &Path) -> anyhow::Result<u64> {
+    let root = root()?;
+    let tools = tools::install(&root.join("target/ptx-tools"), &root.join("xtask/requirements.txt"))?;
+    let ptxas = Ptxas::new(tools.ptxas);
+    let (folder, modules) = (std::path::absolute(folder)?, root.join(SHIPPED));
+    let mut work = Vec::new();
+    for target in TARGETS {
+        let of_target = folder.join(target);
+        // What is there may be of other PTX.
+        match std::fs::remove_dir_all(&of_target) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot remove {}", of_target.display()));
+            }
+            _ => std::fs::create_dir_all(&of_target)
+                .with_context(|| format!("cannot make {}", of_target.display()))?,
+        }
+        for unit in source::units(&root.join(SOURCES))? {
+            work.push((target, of_target.clone(), unit.name));
+        }
+    }
+    let bytes = work.par_iter().map(|(target, folder, name)| {
+        let path = modules.join(format!("{name}.ptx"));
+        let ptx =
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let file = folder.join(cubin_file(name, &ptx));
+        ptxas.assemble_to(&ptx, target, &file)?;
+        Ok(std::fs::metadata(&file).with_context(|| format!("cannot read {}", file.display()))?.len())
+    });
+    bytes.collect::<anyhow::Result<Vec<u64>>>().map(|bytes| bytes.into_iter().sum())
 }
 
 /// The repository: two folders above this package's manifest.

@@ -3,7 +3,7 @@
 use anyhow::{Context, bail};
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// What an entry takes on a target.
@@ -33,9 +33,21 @@ impl Ptxas {
 
     /// Assembles a module and drops the result: what each entry takes, by name.
     pub fn assemble(&self, ptx: &str, target: &str) -> anyhow::Result<BTreeMap<String, Resources>> {
+        self.assemble_to(ptx, target, Path::new("/dev/null"))
+    }
+
+    /// The same into a file.
+    pub fn assemble_to(
+        &self,
+        ptx: &str,
+        target: &str,
+        file: &Path,
+    ) -> anyhow::Result<BTreeMap<String, Resources>> {
         let call = || format!("cannot run {}", self.path.display());
         let mut child = Command::new(&self.path)
-            .args(["--verbose", &format!("--gpu-name={target}"), "--output-file=/dev/null", "-"])
+            .args(["--verbose", &format!("--gpu-name={target}"), "--output-file"])
+            .arg(file)
+            .arg("-")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

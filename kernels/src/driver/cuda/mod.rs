@@ -8,6 +8,7 @@
 //! are the argument for that.
 
 mod call;
+mod cubin;
 mod cublaslt;
 mod nvtx;
 mod open;
@@ -19,12 +20,14 @@ use crate::driver::{
     MemoryInfo, Module, Pinned, Product, ProductPlan, ProductShape, Scratch, Stream,
 };
 use call::{call, fixed};
+pub use cubin::cubin_file;
 use cublaslt::CublasLt;
 use cudarc::driver::sys::{self, CUfunction_attribute as FunctionAttribute, CUresult};
 use nvtx::Nvtx;
 use octo_ops::DeviceLibrary;
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_void};
+use std::path::PathBuf;
 use std::ptr::null_mut;
 
 /// Bytes of the log that the assembler in the driver may write about a module.
@@ -34,6 +37,8 @@ const LOG_BYTES: usize = 16 * 1024;
 pub struct CudaDriver {
     device: sys::CUdevice,
     facts: DeviceFacts,
+    /// Where kernels lie that were assembled for this device beforehand.
+    cubins: Option<PathBuf>,
     modules: Vec<(String, sys::CUmodule)>,
     functions: Vec<(String, sys::CUfunction)>,
     streams: Vec<sys::CUstream>,
@@ -79,7 +84,12 @@ impl CudaDriver {
             }
         }
         found.iter().for_each(|library| tracing::info!("{library}"));
+        let cubins = cubin::target(opened.facts.capability).and_then(cubin::folder);
+        if let Some(folder) = &cubins {
+            tracing::info!("kernels assembled beforehand: {}", folder.display());
+        }
         Ok(CudaDriver {
+            cubins,
             libraries: found,
             products,
             ranges,
@@ -153,6 +163,42 @@ impl CudaDriver {
     }
 }
 
+/// Loads PTX that ends in a zero, or a cubin: the module with what the assembler in the driver says of it (nothing, where
+/// there is nothing left to assemble), or why it is refused.
+fn load_image(image: &[u8]) -> Result<(sys::CUmodule, String), String> {
+    let (mut log, mut told) = (vec![0u8; LOG_BYTES], vec![0u8; LOG_BYTES]);
+    let mut options = [
+        sys::CUjit_option_enum::CU_JIT_ERROR_LOG_BUFFER,
+        sys::CUjit_option_enum::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES,
+        sys::CUjit_option_enum::CU_JIT_INFO_LOG_BUFFER,
+        sys::CUjit_option_enum::CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES,
+        sys::CUjit_option_enum::CU_JIT_LOG_VERBOSE,
+    ];
+    let mut values = [
+        log.as_mut_ptr().cast::<c_void>(),
+        LOG_BYTES as *mut c_void,
+        told.as_mut_ptr().cast::<c_void>(),
+        LOG_BYTES as *mut c_void,
+        std::ptr::without_provenance_mut(1),
+    ];
+    let mut module = null_mut();
+    // SAFETY: text ends in a zero, and a cubin is as long as its headers say; options and values have the length that is
+    // said, and the log buffers outlive the call.
+    let code = unsafe {
+        sys::cuModuleLoadDataEx(
+            &mut module,
+            image.as_ptr().cast(),
+            options.len() as u32,
+            options.as_mut_ptr(),
+            values.as_mut_ptr(),
+        )
+    };
+    match code {
+        CUresult::CUDA_SUCCESS => Ok((module, format!("{}\n{}", fixed(&told), fixed(&log)))),
+        code => Err(format!("{code:?} {}", fixed(&log))),
+    }
+}
+
 impl Driver for CudaDriver {
     fn device(&self) -> &DeviceFacts {
         &self.facts
@@ -167,41 +213,21 @@ impl Driver for CudaDriver {
 
     fn load(&mut self, name: &str, ptx: &str) -> Result<Module, DriverError> {
         let refused = |why: String| DriverError::InvalidPtx { module: name.to_owned(), why };
-        let image = CString::new(ptx).map_err(|_| refused("the text holds a zero byte".into()))?;
-        let (mut log, mut told) = (vec![0u8; LOG_BYTES], vec![0u8; LOG_BYTES]);
-        let mut options = [
-            sys::CUjit_option_enum::CU_JIT_ERROR_LOG_BUFFER,
-            sys::CUjit_option_enum::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES,
-            sys::CUjit_option_enum::CU_JIT_INFO_LOG_BUFFER,
-            sys::CUjit_option_enum::CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES,
-            sys::CUjit_option_enum::CU_JIT_LOG_VERBOSE,
-        ];
-        let mut values = [
-            log.as_mut_ptr().cast::<c_void>(),
-            LOG_BYTES as *mut c_void,
-            told.as_mut_ptr().cast::<c_void>(),
-            LOG_BYTES as *mut c_void,
-            std::ptr::without_provenance_mut(1),
-        ];
-        let mut module = null_mut();
-        // SAFETY: the image ends in a zero; options and values have the length that is said, and the log buffers
-        // outlive the call.
-        let code = unsafe {
-            sys::cuModuleLoadDataEx(
-                &mut module,
-                image.as_ptr().cast(),
-                options.len() as u32,
-                options.as_mut_ptr(),
-                values.as_mut_ptr(),
-            )
+        let assembled = self.cubins.as_ref().and_then(|folder| cubin::read(folder, name, ptx));
+        let module = match assembled.map(|code| load_image(&code)) {
+            Some(Ok((module, _))) => module,
+            other => {
+                if let Some(Err(why)) = other {
+                    tracing::warn!("{name}: assembled anew, since the driver does not take its cubin: {why}");
+                }
+                let image = CString::new(ptx).map_err(|_| refused("the text holds a zero byte".into()))?;
+                let (module, told) = load_image(image.as_bytes_with_nul()).map_err(refused)?;
+                for line in told.lines().filter(|line| !line.trim().is_empty()) {
+                    tracing::info!("{name}: {line}");
+                }
+                module
+            }
         };
-        if code != CUresult::CUDA_SUCCESS {
-            return Err(refused(format!("{code:?} {}", fixed(&log))));
-        }
-        // Nothing is assembled where the driver has done so before.
-        for line in fixed(&told).lines().chain(fixed(&log).lines()).filter(|line| !line.trim().is_empty()) {
-            tracing::info!("{name}: {line}");
-        }
         self.modules.push((name.to_owned(), module));
         Ok(Module(self.modules.len() as u32 - 1))
     }
