@@ -22,6 +22,8 @@ const LONGEST_LINE: usize = 64 << 10;
 const AHEAD: usize = 16;
 /// The largest file it may write.
 const LARGEST_FILE: u64 = 64 << 20;
+/// How long one that has closed its output may take to end, and its last words to arrive.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// What is kept of what it prints to standard error.
 const KEPT: usize = 400;
 /// Waits, then becomes the program. A shell reads standard input by the byte here, so that it takes no more than its line.
@@ -52,6 +54,8 @@ pub(super) struct Process {
     to_write: Option<Sender<Vec<u8>>>,
     said: Receiver<Said>,
     complaints: Arc<Mutex<String>>,
+    /// Told when the last of them has been read.
+    complained: Receiver<()>,
 }
 
 impl Process {
@@ -87,6 +91,7 @@ impl Process {
         let (said, stdin, stderr) = (child.stdout.take(), child.stdin.take(), child.stderr.take());
         let (tell, hear) = sync_channel(AHEAD);
         let (write, to_write) = channel();
+        let (no_more, complained) = sync_channel(1);
         let started = (|| -> io::Result<()> {
             let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
             if let Some(stdout) = said {
@@ -97,7 +102,11 @@ impl Process {
             }
             if let Some(mut stderr) = stderr {
                 let kept = Arc::clone(&complaints);
-                named("reward-err").spawn(move || keep_last(&mut stderr, &kept))?;
+                named("reward-err").spawn(move || {
+                    keep_last(&mut stderr, &kept);
+                    // Nobody may be listening any more.
+                    let _ = no_more.try_send(());
+                })?;
             }
             Ok(())
         })();
@@ -105,7 +114,7 @@ impl Process {
             stop(&mut child);
             return Err(ended(error));
         }
-        Ok(Process { child, to_write: Some(write), said: hear, complaints })
+        Ok(Process { child, to_write: Some(write), said: hear, complaints, complained })
     }
 
     /// Writes a line and waits for one.
@@ -127,9 +136,16 @@ impl Process {
         }
     }
 
+    /// What it left: its own status if it is about to end by itself, and the last words it wrote.
     fn how_it_ended(&mut self) -> String {
+        let deadline = Instant::now() + LAST_WORDS;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         stop(&mut self.child);
         let status = self.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
+        // Without an answer in time, what has been read until then has to do.
+        let _ = self.complained.recv_timeout(LAST_WORDS);
         let said = self.complaints.lock().map(|said| said.trim().to_owned()).unwrap_or_default();
         match said.lines().last() {
             Some(last) => format!("it ended ({status}): {last}"),
