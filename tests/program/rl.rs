@@ -284,35 +284,6 @@ fn cuts_of_the_distribution_are_learned_through_and_seen_by_both_sides() {
 }
 
 #[test]
-fn prompts_all_right_or_all_wrong_move_nothing() {
-    let (head, tail) = RECIPE.split_once("[[rl.rewards]]").unwrap();
-    let (_, tail) = tail.split_once("[[rl.validation]]").unwrap();
-    for (name, pattern) in [("right", "^"), ("wrong", "no such text")] {
-        let reward = format!("[[rl.rewards]]\nkind = \"format\"\npattern = \"{pattern}\"\n");
-        let folder = folder(&format!("{head}{reward}\n[[rl.validation]]{tail}"));
-        let still = ["--set", "rl.entropy_coefficient=0", "--set", "optimizer.weight_decay=0"];
-        let weights = |dir: &str, step: u64| {
-            folder.read(&format!("{dir}/checkpoints/step-{step:08}/model/model.safetensors"))
-        };
-        folder.succeed(RL.into_iter().chain(still));
-        let lines = timeless(&folder, "run");
-        let value = f64::from(u8::from(name == "right"));
-        assert_eq!(figures(&lines, "critic/rewards/mean"), [value; 6]);
-        assert_eq!(figures(&lines, "rollout/zero_std_ratio"), [1.0; 6]);
-        assert_eq!(figures(&lines, "actor/grad_norm"), [0.0; 6]);
-        assert!(weights("run", 4) == weights("run", 6), "{name}");
-        // Where others are asked in their place, all are alike, the rounds end, and so does the step.
-        let others = ["--set", "rl.dynamic_sampling=3", "--set", "run.dir=others"];
-        folder.succeed(RL.into_iter().chain(still).chain(others));
-        let lines = timeless(&folder, "others");
-        assert_eq!(figures(&lines, "rollout/rounds"), [3.0; 6]);
-        assert_eq!(figures(&lines, "rollout/prompts"), [0.0; 6]);
-        assert_eq!(figures(&lines, "training/optimizer_step"), [0.0; 6]);
-        assert!(weights("others", 6) == weights("run", 6), "{name}");
-    }
-}
-
-#[test]
 fn a_divergence_is_not_asked_for_of_a_part_of_the_distribution() {
     let folder = folder(RECIPE);
     let sets = ["--set", "rl.kl.coefficient=0.1", "--set", "rl.sampling.top_p=0.9"];
@@ -497,6 +468,7 @@ fn groups_all_right_or_all_wrong_teach_nothing_and_stop_nothing() {
         folder.succeed(RL);
         let lines = folder.lines("run/metrics.jsonl");
         assert_eq!(figures(&lines, "critic/score/mean"), [score; 6], "{pattern:?}");
+        assert_eq!(figures(&lines, "critic/rewards/mean"), [score; 6]);
         assert_eq!(figures(&lines, "rollout/zero_std_ratio"), [1.0; 6]);
         assert_eq!(figures(&lines, "actor/grad_norm"), [0.0; 6]);
         assert!(weights(&folder, "run", 2) == weights(&folder, "run", 6));
@@ -507,6 +479,7 @@ fn groups_all_right_or_all_wrong_teach_nothing_and_stop_nothing() {
         assert!(told.contains("no prompt had samples that differ"), "{told}");
         let lines = folder.lines("dynamic/metrics.jsonl");
         assert_eq!(figures(&lines, "rollout/rounds"), [3.0; 6]);
+        assert_eq!(figures(&lines, "rollout/prompts"), [0.0; 6]);
         assert_eq!(figures(&lines, "rollout/prompts_left_out"), [12.0; 6]);
         assert_eq!(figures(&lines, "training/optimizer_step"), [0.0; 6]);
         assert_eq!(figures(&lines, "training/epoch").last(), Some(&0.72));

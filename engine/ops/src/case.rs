@@ -62,6 +62,21 @@ pub struct Tensor {
     pub values: Vec<f64>,
 }
 
+impl Tensor {
+    /// The values as a device holds them: elements of the type one after the other, little endian.
+    pub fn to_le_bytes(&self) -> Vec<u8> {
+        let each = |f: &dyn Fn(f64) -> Vec<u8>| self.values.iter().flat_map(|&v| f(v)).collect();
+        match self.dtype {
+            DType::F32 => each(&|v| (v as f32).to_le_bytes().into()),
+            DType::Bf16 => each(&|v| bf16::from_f64(v).to_le_bytes().into()),
+            DType::I16 => each(&|v| (v as i16).to_le_bytes().into()),
+            DType::I32 => each(&|v| (v as i32).to_le_bytes().into()),
+            DType::U32 => each(&|v| (v as u32).to_le_bytes().into()),
+            DType::U64 => each(&|v| (v as u64).to_le_bytes().into()),
+        }
+    }
+}
+
 /// Hands out operands and remembers their values. Values are a function of the order of calls alone.
 #[derive(Clone, Default)]
 pub struct CaseBuilder {

@@ -162,7 +162,7 @@ fn execute(case: &Case, mut queue: Queue, captured: bool) -> Result<Vec<Vec<u8>>
     }
     queue.seal();
     for (view, tensor) in views.iter().zip(&case.tensors) {
-        queue.upload(*view, &encode(tensor))?;
+        queue.upload(*view, &tensor.to_le_bytes())?;
     }
     if captured {
         let program = queue.capture(|queue| queue.run(case.op))?;
@@ -276,18 +276,6 @@ fn ulp(dtype: DType, magnitude: f64) -> f64 {
     };
     let exponent = if magnitude > 0.0 { magnitude.log2().floor() as i32 - mantissa } else { smallest };
     2.0f64.powi(exponent.max(smallest))
-}
-
-fn encode(tensor: &Tensor) -> Vec<u8> {
-    let each = |f: &dyn Fn(f64) -> Vec<u8>| tensor.values.iter().flat_map(|&v| f(v)).collect();
-    match tensor.dtype {
-        DType::F32 => each(&|v| (v as f32).to_le_bytes().into()),
-        DType::Bf16 => each(&|v| bf16::from_f64(v).to_le_bytes().into()),
-        DType::I16 => each(&|v| (v as i16).to_le_bytes().into()),
-        DType::I32 => each(&|v| (v as i32).to_le_bytes().into()),
-        DType::U32 => each(&|v| (v as u32).to_le_bytes().into()),
-        DType::U64 => each(&|v| (v as u64).to_le_bytes().into()),
-    }
 }
 
 fn decode(dtype: DType, bytes: &[u8]) -> Vec<f64> {

@@ -107,7 +107,7 @@ fn written(device: DeviceKind, op: &Op, tensors: &[Tensor]) -> Option<BTreeMap<&
     queue.seal();
     for (number, tensor) in (0..).zip(tensors) {
         let view = View::new(BufferId(number), 0, tensor.dtype, &[tensor.values.len() as u32]);
-        queue.upload(view, &encode(tensor)).unwrap();
+        queue.upload(view, &tensor.to_le_bytes()).unwrap();
     }
     queue.run(*op).unwrap_or_else(|error| panic!("{op:?}: {error}"));
     let own = rows(op).unwrap();
@@ -126,18 +126,6 @@ fn written(device: DeviceKind, op: &Op, tensors: &[Tensor]) -> Option<BTreeMap<&
         all.insert(operand.name, (0..operand.view.shape()[0]).map(&mut read).collect());
     }
     Some(all)
-}
-
-fn encode(tensor: &Tensor) -> Vec<u8> {
-    let bytes = |&value: &f64| match tensor.dtype {
-        DType::F32 => (value as f32).to_le_bytes().to_vec(),
-        DType::Bf16 => half::bf16::from_f64(value).to_le_bytes().to_vec(),
-        DType::I16 => (value as i16).to_le_bytes().to_vec(),
-        DType::I32 => (value as i32).to_le_bytes().to_vec(),
-        DType::U32 => (value as u32).to_le_bytes().to_vec(),
-        DType::U64 => (value as u64).to_le_bytes().to_vec(),
-    };
-    tensor.values.iter().flat_map(bytes).collect()
 }
 
 fn hold(device: DeviceKind) {

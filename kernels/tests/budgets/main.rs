@@ -7,6 +7,8 @@
 //! ```
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
+#[path = "../support/apart.rs"]
+mod apart;
 #[path = "../support/device.rs"]
 #[allow(dead_code, reason = "others use more of it")]
 mod device;
@@ -18,10 +20,11 @@ mod on;
 mod problem;
 mod table;
 
+use apart::Apart;
 use device::Device;
 use octo_kernels::tuning::{Capability, Tuning, head_parts_rows, rows};
-use octo_kernels::{Addresses, Launch, launches};
-use octo_ops::{Case, CaseBuilder, DType, HeadLogprob, Op, Tensor, View};
+use octo_kernels::{Launch, launches};
+use octo_ops::{Case, CaseBuilder, DType, HeadLogprob, Op};
 use octo_ptx::count::Counters;
 use octo_ptx::{parse, shipped::SM_80};
 use std::collections::BTreeMap;
@@ -57,38 +60,13 @@ fn figures(c: &Counters) -> [u64; COLUMNS.len()] {
 /// An entry's budget: what was launched, and the figures.
 type Budgets = BTreeMap<String, (String, [u64; COLUMNS.len()])>;
 
-/// Buffers far apart, for asking which entries an op has.
-struct Apart;
-
-impl Addresses for Apart {
-    fn address(&self, view: &View) -> u64 {
-        ((u64::from(view.buffer.0) + 1) << 40) + view.offset
-    }
-
-    fn workspace(&self) -> u64 {
-        1 << 39
-    }
-}
-
-fn encode(tensor: &Tensor) -> Vec<u8> {
-    let bytes = |&value: &f64| match tensor.dtype {
-        DType::F32 => (value as f32).to_le_bytes().to_vec(),
-        DType::Bf16 => half::bf16::from_f64(value).to_le_bytes().to_vec(),
-        DType::I16 => (value as i16).to_le_bytes().to_vec(),
-        DType::I32 => (value as i32).to_le_bytes().to_vec(),
-        DType::U32 => (value as u32).to_le_bytes().to_vec(),
-        DType::U64 => (value as u64).to_le_bytes().to_vec(),
-    };
-    tensor.values.iter().flat_map(bytes).collect()
-}
-
 /// A case's launches with their counts, in order.
 fn run(case: &Case, tuning: &Tuning) -> Vec<(Launch, Counters)> {
     let mut device = Device::new(0).and_workspace();
     for tensor in &case.tensors {
         let elements = tensor.values.len() as u32;
         let view = device.matrix("tensor", tensor.dtype, [1, elements], elements);
-        device.write_bytes(&view, &encode(tensor));
+        device.write_bytes(&view, &tensor.to_le_bytes());
     }
     let launches = launches(&case.op, &device, tuning).unwrap();
     launches

@@ -1,11 +1,12 @@
 //! The other side: kernels as they ship give no alarm. Conformance (`octo-proof`) runs its whole grid on the simulated
 //! GPU; here stands that it does so with every check on, and which kernels that leaves out: they run here.
 
+use crate::apart::Apart;
 use crate::device::Device;
 use crate::on::product_apart;
 use octo_kernels::driver::SimConfig;
 use octo_kernels::tuning::{Capability, Tuning, head_parts_rows, rows};
-use octo_kernels::{Addresses, head_logprob, launches};
+use octo_kernels::{head_logprob, launches};
 use octo_ops::{Case, DType, HeadLogprob, Op, View};
 use octo_ptx::{parse, shipped::SM_80};
 use std::collections::BTreeSet;
@@ -14,19 +15,6 @@ use std::collections::BTreeSet;
 fn conformance_on_the_simulated_gpu_has_every_check_on() {
     // What `octo_queue::open` opens.
     assert!(SimConfig::new(Some(2)).gpu.checks);
-}
-
-/// Buffers far apart, as aligned as a driver's.
-struct Apart;
-
-impl Addresses for Apart {
-    fn address(&self, view: &View) -> u64 {
-        ((u64::from(view.buffer.0) + 1) << 40) + view.offset
-    }
-
-    fn workspace(&self) -> u64 {
-        1 << 39
-    }
 }
 
 #[test]

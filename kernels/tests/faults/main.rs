@@ -4,6 +4,8 @@
 //! kernel as it ships runs on the same operands and gives no alarm.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
+#[path = "../support/apart.rs"]
+mod apart;
 mod barriers;
 mod bounds;
 mod clean;
