@@ -18,7 +18,9 @@ use octo_queue::Queue;
 use octo_recipe::{Advantage, KlPlace, ModelStart, Recipe, Rl, RlSampling};
 use octo_rows::Split;
 use octo_text::Tokenizer;
-use octo_trainer::{Keeper, Observer, Opened, RunState, Saved, Stop, TrainError, TrainOptions, adamw};
+use octo_trainer::{
+    Keeper, Observer, Opened, RunState, Saved, Stop, TrainError, TrainOptions, adamw, moments,
+};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -112,7 +114,7 @@ pub fn reinforce(
     let mut judge = Judge::start(&rl.rewards)?;
     judge.probe(&rl.rewards, &prompts.prompts)?;
     let mut reference = None;
-    let allocate = &mut |queue: &mut Queue, config: &ModelConfig, dtype: DType| {
+    let allocate = &mut |queue: &mut Queue, recipe: &Recipe, config: &ModelConfig, dtype: DType| {
         allocate(recipe, rl, longest_held, queue, config, dtype, &mut reference)
     };
     let (keeper, opened) = Keeper::open(recipe, options, watcher.observer(), allocate)?;
@@ -259,7 +261,7 @@ fn allocate(
     };
     // Every row may be a document of its own.
     let policy = Some(PolicyShape { tokens, documents: tokens, support });
-    let options = TrainerOptions { recompute, policy };
+    let options = TrainerOptions { recompute, policy, moments: moments(recipe) };
     Ok((Trainer::with(queue, net, adamw(recipe), &[], options)?, session))
 }
 

@@ -2,7 +2,7 @@
 
 use crate::checkpoint::{self, Checkpoint, Content, DataState, RunState, Saver, Sections};
 use crate::folder::{self, Folder};
-use crate::run::save::card;
+use crate::run::save::{card, moments_dtype};
 use crate::run::{SINKS_MAY_TAKE, damaged_checkpoint, note_sink};
 use crate::setup::{self, Ready, Start};
 use crate::status::RunState as Progress;
@@ -13,8 +13,8 @@ use octo_infer::Session;
 use octo_model::hf::Companions;
 use octo_model::{ModelConfig, Trainer, WeightDType};
 use octo_ops::{DType, NUMERICS_VERSION};
-use octo_queue::Queue;
-use octo_recipe::Recipe;
+use octo_queue::{Queue, record};
+use octo_recipe::{Moments, Recipe};
 use octo_text::Tokenizer;
 use serde::Serialize;
 use serde_json::Value;
@@ -26,8 +26,9 @@ use std::time::{Duration, Instant, SystemTime};
 /// The section of a checkpoint's state that belongs to the loop.
 const SECTION: &str = "loop";
 
-/// Makes a trainer and a session on a queue, for a model of this shape and dtype.
-type Allocate<'a> = dyn FnMut(&mut Queue, &ModelConfig, DType) -> Result<(Trainer, Session), TrainError> + 'a;
+/// Makes a trainer and a session on a queue, as this recipe says, for a model of this shape and dtype.
+type Allocate<'a> =
+    dyn FnMut(&mut Queue, &Recipe, &ModelConfig, DType) -> Result<(Trainer, Session), TrainError> + 'a;
 
 /// A model whose weights, and where its run goes on whose optimizer state, are on the device.
 pub struct Opened {
@@ -166,7 +167,7 @@ impl Keeper {
             recipe: self.recipe.to_toml(),
             sections,
             dtype: if narrow { WeightDType::Bf16 } else { WeightDType::F32 },
-            moments: true,
+            moments: Some(moments_dtype(trainer)),
         };
         self.telemetry.saving(SystemTime::now())?;
         self.saver.save(queue, trainer, content)?;
@@ -249,7 +250,17 @@ fn begin(
     let damage = |error| checkpoint::or_damage(own.as_deref(), error);
     let mut named = setup::open(&recipe, found).map_err(damage)?;
     let dtype = setup::weight_dtype(&recipe, &named.start, &queue.describe())?;
-    let (trainer, session) = allocate(&mut queue, &named.config, dtype)?;
+    if recipe.optimizer.moments == Moments::Auto {
+        recipe.optimizer.moments = Moments::F32;
+        let (mut planned, _) = record(queue.describe().precision);
+        allocate(&mut planned, &recipe, &named.config, dtype)?;
+        let bytes: u64 = planned.memory().iter().map(|(_, bytes)| bytes).sum();
+        if queue.describe().available.is_some_and(|available| bytes > available) {
+            recipe.optimizer.moments = Moments::Bf16;
+            observer.note("moments  in bf16: with f32 ones the run does not fit its device");
+        }
+    }
+    let (trainer, session) = allocate(&mut queue, &recipe, &named.config, dtype)?;
     queue.seal();
     let mut ready = Ready { queue, trainer, session: Some(session) };
     setup::fill(&recipe, &mut named, &mut ready).map_err(damage)?;

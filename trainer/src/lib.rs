@@ -38,7 +38,7 @@ pub use metrics::{Figures, StepMetrics, TIME_FIELDS, flops_per_token, mfu};
 pub use observer::{Observer, Outcome, ValidationOutcome};
 pub use options::{Plant, Stop, TrainOptions};
 pub use run::train;
-pub use setup::adamw;
+pub use setup::{adamw, moments};
 pub use sinks::{SinkReport, Sinks};
 pub use status::{Pace, RunState, Status, StatusFile, utc};
 pub use stream::open_batches;
