@@ -2,13 +2,15 @@
 
 use crate::io::say;
 use crate::terminal::Terminal;
-use crate::train::{batch_job, planted_faults, stop_on_signals};
+use crate::train::{DryRun, batch_job, planted_faults, stop_on_signals};
 use crate::{Interrupted, StoppedByGuard};
 use anyhow::{Result, anyhow};
 use octo_recipe::{Options, Recipe, ThisMachine};
-use octo_rl::{RlError, RlMetrics, Watcher, reinforce};
+use octo_rl::{RlError, RlMetrics, Watcher, foresee, reinforce};
 use octo_trainer::{Observer, TrainOptions};
 use std::path::PathBuf;
+
+mod plan;
 
 /// Arguments of `rl`.
 #[derive(clap::Args)]
@@ -18,9 +20,10 @@ pub struct Args {
     /// Override a key, e.g. --set rl.steps=10; may be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
-    /// Say what the recipe resolves to; write nothing.
-    #[arg(long)]
-    dry_run: bool,
+    /// Say what the run would come to (prompts, steps, device memory), or with --dry-run=recipe what the recipe resolves
+    /// to; write nothing.
+    #[arg(long, value_enum, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = "plan", hide_possible_values = true)]
+    dry_run: Option<DryRun>,
     /// Start over: an earlier run in the folder is moved to its `discarded/`.
     #[arg(long)]
     fresh: bool,
@@ -37,12 +40,13 @@ pub struct Args {
 
 /// Runs `rl`.
 pub fn run(args: Args) -> Result<()> {
-    let options = Options { sets: args.sets, no_paths: args.no_paths };
+    let no_paths = args.no_paths;
+    let options = Options { sets: args.sets, no_paths };
     let recipe = Recipe::load(&ThisMachine, &args.recipe, &options).map_err(|errors| anyhow!("{errors}"))?;
     if recipe.rl.is_none() {
         return Err(RlError::NotRl.into());
     }
-    if args.dry_run {
+    if args.dry_run == Some(DryRun::Recipe) {
         return say(recipe.to_toml().trim_end());
     }
     let mut terminal = Terminal::new(recipe.log.every_steps);
@@ -53,6 +57,12 @@ pub fn run(args: Args) -> Result<()> {
         job: batch_job(),
         ..planted_faults()?
     };
+    if args.dry_run.is_some() {
+        return match no_paths {
+            true => plan::steps(&recipe, None),
+            false => plan::tell(&recipe, &foresee(&recipe, &options, &mut terminal)?),
+        };
+    }
     stop_on_signals(&options.stop)?;
     match reinforce(&recipe, &options, &mut terminal) {
         Ok(outcome) => {

@@ -41,7 +41,7 @@ pub struct Args {
 
 /// What a dry run says.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum DryRun {
+pub(crate) enum DryRun {
     /// What the run would come to.
     Plan,
     /// The recipe with every default written out.

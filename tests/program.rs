@@ -21,6 +21,8 @@ mod folder;
 mod generation;
 #[path = "program/libraries.rs"]
 mod libraries;
+#[path = "program/moments.rs"]
+mod moments;
 #[path = "program/plot.rs"]
 mod plot;
 #[path = "program/resuming.rs"]

@@ -2,7 +2,7 @@
 
 use crate::flat::{Flat, THREADS};
 use crate::{Addresses, Launch, LaunchError, Operands, arguments};
-use octo_ops::{AdamW, DType};
+use octo_ops::{AdamW, DType, Rounding};
 
 /// Elements a thread takes at once.
 const FOUR: u64 = 4;
@@ -16,9 +16,9 @@ arguments! {
         pub remainder: u64,
         /// Gradient.
         pub grad: u64,
-        /// First moment.
+        /// First moment, f32 or bf16.
         pub m: u64,
-        /// Second moment.
+        /// Second moment, of the same type.
         pub v: u64,
         /// An `octo_ops::StepBlock`.
         pub step_block: u64,
@@ -28,6 +28,10 @@ arguments! {
         pub elements: u64,
         /// Leading groups of four that are touched as one.
         pub fours: u64,
+        /// Key of the random numbers that round bf16 moments, or 0.
+        pub seed: u64,
+        /// The place in the arena of the first element, by which random numbers go, or 0.
+        pub first: u64,
         /// Decay of the first moment.
         pub beta1: f32,
         /// Decay of the second moment.
@@ -46,17 +50,27 @@ arguments! {
 pub fn adamw(op: &AdamW, at: &dyn Addresses) -> Result<Vec<Launch>, LaunchError> {
     let operands = Operands { op: AdamW::NAME, at };
     let elements = op.weight.elements() as u64;
-    let (entry, weight, remainder) = match &op.remainder {
-        None => ("adamw_f32", operands.dense("weight", &op.weight, &[DType::F32])?, None),
+    let (weight, remainder) = match &op.remainder {
+        None => (operands.dense("weight", &op.weight, &[DType::F32])?, None),
         Some(view) => (
-            "adamw_bf16",
             operands.dense("weight", &op.weight, &[DType::Bf16])?,
             Some(operands.dense("remainder", view, &[DType::I16])?),
         ),
     };
     let single = |operand, view| operands.dense(operand, view, &[DType::F32]);
-    let (grad, m, v) = (single("grad", &op.grad)?, single("m", &op.m)?, single("v", &op.v)?);
-    let aligned = [grad, m, v].iter().all(|address| address.is_multiple_of(16))
+    let held = if op.rounding.is_some() { DType::Bf16 } else { DType::F32 };
+    let moment = |operand, view| operands.dense(operand, view, &[held]);
+    let (grad, m, v) = (single("grad", &op.grad)?, moment("m", &op.m)?, moment("v", &op.v)?);
+    let entry = match (&op.remainder, &op.rounding) {
+        (None, None) => "adamw_f32",
+        (None, Some(_)) => "adamw_f32_moments_bf16",
+        (Some(_), None) => "adamw_bf16",
+        (Some(_), Some(_)) => "adamw_bf16_moments_bf16",
+    };
+    let Rounding { seed, first } = op.rounding.unwrap_or(Rounding { seed: 0, first: 0 });
+    let aligned = grad.is_multiple_of(16)
+        && (m | v).is_multiple_of(FOUR * held.bytes())
+        && first.is_multiple_of(FOUR)
         && match remainder {
             None => weight.is_multiple_of(16),
             Some(remainder) => (weight | remainder).is_multiple_of(8),
@@ -72,6 +86,8 @@ pub fn adamw(op: &AdamW, at: &dyn Addresses) -> Result<Vec<Launch>, LaunchError>
         result: single("result", &op.result)?,
         elements,
         fours: flat.groups,
+        seed,
+        first,
         beta1: op.beta1,
         beta2: op.beta2,
         eps: op.eps,
@@ -86,19 +102,24 @@ mod tests {
     use crate::launch::testing::{Flat as Memory, only};
 
     fn op(elements: u32, weight: DType) -> AdamW {
+        of(elements, weight, DType::F32)
+    }
+
+    fn of(elements: u32, weight: DType, moments: DType) -> AdamW {
         let view = |buffer, dtype| Memory::view(buffer, dtype, &[elements]);
         AdamW {
             weight: view(1, weight),
             remainder: (weight == DType::Bf16).then(|| view(2, DType::I16)),
             grad: view(3, DType::F32),
-            m: view(4, DType::F32),
-            v: view(5, DType::F32),
-            step_block: Memory::view(6, DType::F32, &[5]),
+            m: view(4, moments),
+            v: view(5, moments),
+            step_block: Memory::view(6, DType::F32, &[6]),
             result: Memory::view(7, DType::F32, &[4]),
             beta1: 0.9,
             beta2: 0.95,
             eps: 1e-8,
             weight_decay: 0.1,
+            rounding: (moments == DType::Bf16).then_some(Rounding { seed: 9, first: 64 }),
         }
     }
 
@@ -118,6 +139,28 @@ mod tests {
             (launch.entry.as_str(), launch.grid, a.remainder, a.fours),
             ("adamw_f32", [1, 1, 1], 0, 0)
         );
+        assert_eq!((a.seed, a.first), (0, 0));
+    }
+
+    #[test]
+    fn moments_in_bf16_have_entries_of_their_own_and_bring_seed_and_place() {
+        for (weight, entry) in
+            [(DType::F32, "adamw_f32_moments_bf16"), (DType::Bf16, "adamw_bf16_moments_bf16")]
+        {
+            let (launch, a) = only::<AdamWArguments>(adamw(&of(4099, weight, DType::Bf16), &Memory));
+            assert_eq!((launch.entry.as_str(), a.fours, a.seed, a.first), (entry, 1024, 9, 64));
+        }
+        let fours = |change: fn(&mut AdamW)| {
+            let mut op = of(4099, DType::F32, DType::Bf16);
+            change(&mut op);
+            only::<AdamWArguments>(adamw(&op, &Memory)).1.fours
+        };
+        // Four bf16 are eight bytes; a block of random numbers is four places.
+        assert_eq!(fours(|op| (op.m.offset, op.v.offset) = (8, 24)), 1024);
+        assert_eq!(fours(|op| op.v.offset = 4), 0);
+        assert_eq!(fours(|op| op.rounding = Some(Rounding { seed: 9, first: 66 })), 0);
+        let single = AdamW { rounding: None, ..of(64, DType::F32, DType::Bf16) };
+        assert!(matches!(adamw(&single, &Memory), Err(LaunchError::DType { operand: "m", .. })));
     }
 
     #[test]

@@ -69,7 +69,7 @@ mod tests {
     fn op(elements: u32) -> GradNorm {
         GradNorm {
             grad: Flat::view(1, DType::F32, &[elements]),
-            step_block: Flat::view(2, DType::F32, &[5]),
+            step_block: Flat::view(2, DType::F32, &[6]),
             result: Flat::view(3, DType::F32, &[4]),
         }
     }

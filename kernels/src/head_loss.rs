@@ -73,7 +73,7 @@ mod tests {
             hidden: Flat::view(1, DType::Bf16, &[tokens, 64]),
             weight: Flat::view(2, DType::Bf16, &[vocab, 64]),
             labels: Flat::view(3, DType::I32, &[tokens]),
-            step_block: Flat::view(4, DType::F32, &[5]),
+            step_block: Flat::view(4, DType::F32, &[6]),
             loss: Flat::view(5, DType::F32, &[tokens]),
             dhidden: Flat::view(6, DType::Bf16, &[tokens, 64]),
             dweight: Flat::view(7, DType::F32, &[vocab, 64]),

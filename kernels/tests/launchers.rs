@@ -233,14 +233,15 @@ fn op(kind: u32, draw: &Draw) -> Option<Op> {
             weight: o.flat(weight, m)?,
             remainder: if weight == DType::Bf16 { Some(o.flat(DType::I16, m)?) } else { None },
             grad: o.flat(f32, m)?,
-            m: o.flat(f32, m)?,
-            v: o.flat(f32, m)?,
+            m: o.flat(if flag { DType::Bf16 } else { f32 }, m)?,
+            v: o.flat(if flag { DType::Bf16 } else { f32 }, m)?,
             step_block: o.block()?,
             result: o.result()?,
             beta1: 0.9,
             beta2: 0.95,
             eps: 1e-8,
             weight_decay: 0.1,
+            rounding: flag.then_some(Rounding { seed: 1, first: n.into() }),
         }),
         20 => {
             Op::Swiglu(Swiglu { gate_up: o.matrix(act, m, n.checked_mul(2))?, product: o.matrix(act, m, n)? })

@@ -9,7 +9,7 @@ use octo_model::{ModelConfig, Net, PolicyShape, Recompute, Trainer, TrainerOptio
 use octo_ops::DType;
 use octo_queue::{Queue, record};
 use octo_recipe::{Recipe, Rl};
-use octo_trainer::{TrainError, adamw};
+use octo_trainer::{REGION, TrainError, adamw, moments};
 
 /// A model, what trains it, what draws from it, and what it is held against.
 pub(crate) struct Holding {
@@ -66,7 +66,6 @@ impl Sizes {
             // has to know from which.
             policy: PolicyShape { tokens, documents: tokens, support: sampling(rl).is_cut() },
             recompute: match recipe.memory.recompute {
-                // What is kept of a micro-batch is small beside the pages of its rollout.
                 octo_recipe::Recompute::Auto | octo_recipe::Recompute::None => Recompute::None,
                 octo_recipe::Recompute::NormSwiglu => Recompute::NormSwiglu,
                 octo_recipe::Recompute::Ffn => Recompute::Ffn,
@@ -90,12 +89,13 @@ fn build(
     let model = |queue: &mut Queue| Net::allocate(queue, config.clone(), dtype, limits.context);
     let net = model(queue)?;
     let reference = (rl.kl.coefficient > 0.0).then(|| model(queue)).transpose()?;
-    let region = queue.region("rollout or update", bytes)?;
+    let region = queue.region(REGION, bytes)?;
     let session = queue.within(region, |queue| match policy.support {
         true => Session::allocate_with_support(queue, &net, limits),
         false => Session::allocate(queue, &net, limits),
     })?;
-    let options = TrainerOptions { recompute, policy: Some(policy), region: Some(region) };
+    let moments = moments(recipe);
+    let options = TrainerOptions { recompute, policy: Some(policy), region: Some(region), moments };
     let trainer = Trainer::with(queue, net, adamw(recipe), &[], options)?;
     Ok((Holding { trainer, session, reference }, queue.extent(region)))
 }

@@ -42,4 +42,4 @@ pub use normalise::{Normalise, Totals};
 pub use objective::{Figures, Objective, Sequence, Weights};
 pub use prompts::{Prompt, PromptCounts, PromptSet};
 pub use reward::{Judge, Judged, Rating, Response, cosine, overlong, repetition};
-pub use run::{RlOutcome, Watcher, reinforce};
+pub use run::{RlOutcome, RlOutlook, Watcher, foresee, reinforce};

@@ -6,7 +6,7 @@ use crate::gather::{Asking, Gathered, gather};
 use crate::holding::allocate;
 use crate::learn::{Learner, Lesson, estimator, objective, under};
 use crate::metrics::RlMetrics;
-use crate::prompts::{Making, Prompt, PromptFormat};
+use crate::prompts::{Making, Prompt, PromptFormat, PromptSet};
 use crate::reward::{Judge, check_golds};
 use crate::rollout::{Sample, Sampler};
 use crate::validation::{Held, Measured, score};
@@ -19,7 +19,7 @@ use octo_queue::Queue;
 use octo_recipe::{Advantage, KlPlace, ModelStart, Recipe, Rl, RlSampling};
 use octo_rows::Split;
 use octo_text::Tokenizer;
-use octo_trainer::{Keeper, Observer, Opened, RunState, Saved, Stop, TrainError, TrainOptions};
+use octo_trainer::{Keeper, Observer, Opened, Outlook, RunState, Saved, Stop, TrainError, TrainOptions};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -89,44 +89,18 @@ pub fn reinforce(
     watcher: &mut dyn Watcher,
 ) -> Result<RlOutcome, RlError> {
     let rl = recipe.rl.as_ref().ok_or(RlError::NotRl)?;
-    let tokenizer = tokenizer(recipe)?;
-    let format = PromptFormat::new(&rl.template, &tokenizer)?;
-    let making = Making {
-        fields: &rl.fields,
-        format: &format,
-        tokenizer: &tokenizer,
-        max_prompt_tokens: rl.max_prompt_tokens,
-    };
-    let prompts = making.read(&rl.prompts, Split::Train, None)?;
-    check_golds(&rl.rewards, &prompts.prompts)?;
-    let counts = prompts.counts;
-    watcher.note(&format!(
-        "prompts  {} ({} rows read, {} filtered, {} of more than {} tokens left out)",
-        prompts.prompts.len(),
-        counts.read,
-        counts.filtered,
-        counts.too_long,
-        rl.max_prompt_tokens,
-    ));
-    let held = rl.validation.iter().map(|set| Held::read(set, &making, rl)).collect::<Result<Vec<_>, _>>()?;
+    let Read { prompts, held } = read(recipe, rl, watcher)?;
     let longest_held = held.iter().map(Held::longest_prompt).max().unwrap_or(0);
     let mut judge = Judge::start(&rl.rewards)?;
     judge.probe(&rl.rewards, &prompts.prompts)?;
     let mut reference = None;
-    let allocate = &mut |queue: &mut Queue, config: &ModelConfig, dtype: DType| {
+    let allocate = &mut |queue: &mut Queue, recipe: &Recipe, config: &ModelConfig, dtype: DType| {
         let held = allocate(recipe, rl, longest_held, queue, config, dtype)?;
         reference = held.reference;
         Ok((held.trainer, held.session))
     };
     let (keeper, opened) = Keeper::open(recipe, options, watcher.observer(), allocate)?;
     let Opened { mut queue, trainer, session, tokenizer, recipe, step, consumed_tokens, state } = opened;
-    if sampling(rl).is_cut() {
-        let of_supports = |name: &str| ["infer drawn", "policy support"].contains(&name);
-        let bytes: u64 =
-            queue.in_regions().iter().filter(|(name, _)| of_supports(name)).map(|(_, b)| b).sum();
-        let mib = bytes.div_ceil(1 << 20);
-        watcher.note(&format!("cuts     {mib} MiB on the device for what they leave to be drawn from"));
-    }
     if let Some(net) = &reference {
         fill(net, &recipe, &mut queue)?;
     }
@@ -171,6 +145,65 @@ pub fn reinforce(
         validation: measured.into_iter().map(|set| (set.name, set.score)).collect(),
         model: recipe.run.dir.join("checkpoints").join(name).join("model"),
     })
+}
+
+/// What a run of this recipe would come to.
+///
+/// # Errors
+/// What is wrong with recipe, prompts or model; a device that is not there or too small is told in it.
+pub fn foresee(
+    recipe: &Recipe,
+    options: &TrainOptions,
+    watcher: &mut dyn Watcher,
+) -> Result<RlOutlook, RlError> {
+    let rl = recipe.rl.as_ref().ok_or(RlError::NotRl)?;
+    let Read { prompts, held } = read(recipe, rl, watcher)?;
+    let longest_held = held.iter().map(Held::longest_prompt).max().unwrap_or(0);
+    let allocate = &mut |queue: &mut Queue, recipe: &Recipe, config: &ModelConfig, dtype: DType| {
+        let held = allocate(recipe, rl, longest_held, queue, config, dtype)?;
+        Ok((held.trainer, held.session))
+    };
+    Ok(RlOutlook { prompts: prompts.prompts.len() as u64, run: Keeper::foresee(recipe, options, allocate)? })
+}
+
+/// What a run would come to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RlOutlook {
+    /// Prompts that are not left out.
+    pub prompts: u64,
+    /// What is done, and what it holds on its device.
+    pub run: Outlook,
+}
+
+/// The rows of a run.
+struct Read {
+    prompts: PromptSet,
+    held: Vec<Held>,
+}
+
+/// Reads prompts and what is held out, says how many there are, and holds every gold answer against itself.
+fn read(recipe: &Recipe, rl: &Rl, watcher: &mut dyn Watcher) -> Result<Read, RlError> {
+    let tokenizer = tokenizer(recipe)?;
+    let format = PromptFormat::new(&rl.template, &tokenizer)?;
+    let making = Making {
+        fields: &rl.fields,
+        format: &format,
+        tokenizer: &tokenizer,
+        max_prompt_tokens: rl.max_prompt_tokens,
+    };
+    let prompts = making.read(&rl.prompts, Split::Train, None)?;
+    check_golds(&rl.rewards, &prompts.prompts)?;
+    let counts = prompts.counts;
+    watcher.note(&format!(
+        "prompts  {} ({} rows read, {} filtered, {} of more than {} tokens left out)",
+        prompts.prompts.len(),
+        counts.read,
+        counts.filtered,
+        counts.too_long,
+        rl.max_prompt_tokens,
+    ));
+    let held = rl.validation.iter().map(|set| Held::read(set, &making, rl)).collect::<Result<_, _>>()?;
+    Ok(Read { prompts, held })
 }
 
 /// How a run ended, for `status.json`.

@@ -145,7 +145,7 @@ fn a_dry_run_says_what_a_run_comes_to_and_makes_nothing() {
         "device   cpu: 2 threads",
         // Embedding, two layers and head begin on multiples of 8,192 elements: six of these.
         "on cpu: weights 192.00 KiB, gradients 192.00 KiB, moments 384.00 KiB, activations",
-        "; recompute = none",
+        "; moments = f32; recompute = none",
         // Three times four bytes a parameter; after the last step and every second one before, 128 tokens each.
         "4 checkpoints of 409.88 KiB, 3 milestones of 136.62 KiB;",
         " for 896 tokens at ",
@@ -197,9 +197,22 @@ fn what_the_device_does_not_hold_is_refused_with_what_would_fit() {
     // Of a token in a layer 92 KiB stay where 136 do not fit.
     let plan = run(&["--dry-run"], &["stages.0.micro_batch_tokens=8192"]).stdout;
     assert!(plan.contains(" of 130.82 GiB on sim: weights 13.01 GiB, remainder 13.01 GiB"), "{plan}");
-    assert!(plan.contains("; recompute = norm_swiglu\n"), "{plan}");
+    // f32 moments stay where something else gives room.
+    assert!(plan.contains("; moments = f32; recompute = norm_swiglu\n"), "{plan}");
+    // Where nothing does, they are bf16; where they may not be, that is one of the remedies.
+    let half = ["stages.0.micro_batch_tokens=8192", "memory.recompute=none"];
+    let plan = run(&["--dry-run"], &half).stdout;
+    assert!(
+        plan.contains(", moments 26.0") && plan.contains("; moments = bf16; recompute = none\n"),
+        "{plan}"
+    );
+    let told = run(&["--dry-run"], &[&half[..], &["optimizer.moments=f32"]].concat()).stderr;
+    assert!(
+        told.contains("; moments = f32; ") && told.contains("\n  --set optimizer.moments=bf16 ("),
+        "{told}"
+    );
     // As told and as begun: all that is kept takes too much, and either remedy is one.
-    let none = ["memory.recompute=none"];
+    let none = ["memory.recompute=none", "optimizer.moments=f32"];
     let dry = run(&["--dry-run"], &none);
     let (begun, told) = (run(&[], &none), &dry.stderr[dry.stderr.find("error: ").unwrap()..]);
     assert_eq!((dry.code, begun.code), (1, 1));
@@ -212,10 +225,15 @@ fn what_the_device_does_not_hold_is_refused_with_what_would_fit() {
         assert!(told.contains(words), "{words} in {told}");
     }
     for remedy in ["memory.recompute=ffn", "stages.0.micro_batch_tokens=4096"] {
-        assert!(run(&["--dry-run"], &[none[0], remedy]).stderr.find("does not fit its device").is_none());
+        assert!(
+            run(&["--dry-run"], &[none[0], none[1], remedy]).stderr.find("does not fit its device").is_none()
+        );
     }
     let larger = run(&["--dry-run"], &["model.config.num_hidden_layers=64"]).stderr;
-    assert!(larger.contains("no micro-batch and no memory.recompute make it fit"), "{larger}");
+    assert!(
+        larger.contains("no micro-batch, memory.recompute or optimizer.moments makes it fit"),
+        "{larger}"
+    );
     assert!(!folder.path("run").exists());
     // The device that is named is the one that would run.
     let single = run(&["--dry-run"], &["model.weights=f32"]).stderr;

@@ -2,12 +2,13 @@
 
 use crate::checkpoint::{self, Checkpoint, Content, DataState, RunState, Saver, Sections};
 use crate::folder::{self, Folder};
-use crate::run::save::card;
+use crate::memory::turns;
+use crate::run::save::{card, moments_dtype};
 use crate::run::{SINKS_MAY_TAKE, damaged_checkpoint, note_sink};
 use crate::setup::{self, Ready, Start};
 use crate::status::RunState as Progress;
 use crate::telemetry::{Beginning, Telemetry};
-use crate::{Figures, Observer, TrainError, TrainOptions, resume};
+use crate::{Figures, MemoryPlan, Observer, Shortage, TrainError, TrainOptions, resume};
 use octo_durable::{Fs, remove_folder};
 use octo_infer::Session;
 use octo_model::hf::Companions;
@@ -26,8 +27,9 @@ use std::time::{Duration, Instant, SystemTime};
 /// The section of a checkpoint's state that belongs to the loop.
 const SECTION: &str = "loop";
 
-/// Makes a trainer and a session on a queue, for a model of this shape and dtype.
-type Allocate<'a> = dyn FnMut(&mut Queue, &ModelConfig, DType) -> Result<(Trainer, Session), TrainError> + 'a;
+/// Makes a trainer and a session on a queue, as this recipe says, for a model of this shape and dtype.
+type Allocate<'a> =
+    dyn FnMut(&mut Queue, &Recipe, &ModelConfig, DType) -> Result<(Trainer, Session), TrainError> + 'a;
 
 /// A model whose weights, and where its run goes on whose optimizer state, are on the device.
 pub struct Opened {
@@ -62,6 +64,23 @@ pub struct Saved {
     pub milestone: bool,
 }
 
+/// What a run would hold on its device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outlook {
+    /// Steps that are done, where the folder holds a run with a checkpoint.
+    pub done: u64,
+    /// Weights of the model.
+    pub parameters: u64,
+    /// How they are held.
+    pub weights: String,
+    /// The device, or why there is none here.
+    pub device: String,
+    /// What lies on it.
+    pub memory: MemoryPlan,
+    /// Where that does not fit: what would.
+    pub shortage: Option<Shortage>,
+}
+
 /// A run's folder, checkpoints and telemetry, for one process at a time.
 pub struct Keeper {
     recipe: Recipe,
@@ -75,6 +94,39 @@ pub struct Keeper {
 }
 
 impl Keeper {
+    /// What [`Keeper::open`] would come to, of which nothing is written and a run in the recipe's folder only looked at.
+    ///
+    /// # Errors
+    /// Whatever would keep it from opening, but for a device that is not there or too small.
+    pub fn foresee(
+        recipe: &Recipe,
+        options: &TrainOptions,
+        allocate: &mut Allocate<'_>,
+    ) -> Result<Outlook, TrainError> {
+        let mut recipe = recipe.clone();
+        let holds_a_run = folder::holds_a_run(&recipe.run.dir) && !options.fresh;
+        let found = if holds_a_run { checkpoint::newest(&recipe.run.dir)? } else { None };
+        if holds_a_run {
+            resume::judge(&mut recipe, options, found.as_ref())?;
+        }
+        let done = found.as_ref().map_or(0, |checkpoint| checkpoint.run.step);
+        let named = setup::open(&recipe, found)?;
+        // `auto` is known only once it is opened.
+        let opened = octo_queue::open(setup::device(&recipe), recipe.run.threads.map(|n| n as usize));
+        let (device, description) = match &opened {
+            Ok(queue) => (queue.describe(), queue.describe().description),
+            Err(error) => (setup::device(&recipe).unopened(), error.to_string()),
+        };
+        let dtype = setup::weight_dtype(&recipe, &named.start, &device)?;
+        let mut parameters = 0;
+        let (memory, shortage) = turns::settle(&mut recipe, &device, &mut |queue, recipe| {
+            let (trainer, _) = allocate(queue, recipe, &named.config, dtype)?;
+            parameters = trainer.net().params.parameter_count();
+            Ok(())
+        })?;
+        Ok(Outlook { done, parameters, weights: dtype.to_string(), device: description, memory, shortage })
+    }
+
     /// Begins a run, or goes on with the one that is found in the recipe's folder, as [`crate::train`] does.
     ///
     /// # Errors
@@ -166,7 +218,7 @@ impl Keeper {
             recipe: self.recipe.to_toml(),
             sections,
             dtype: if narrow { WeightDType::Bf16 } else { WeightDType::F32 },
-            moments: true,
+            moments: Some(moments_dtype(trainer)),
         };
         self.telemetry.saving(SystemTime::now())?;
         self.saver.save(queue, trainer, content)?;
@@ -249,7 +301,14 @@ fn begin(
     let damage = |error| checkpoint::or_damage(own.as_deref(), error);
     let mut named = setup::open(&recipe, found).map_err(damage)?;
     let dtype = setup::weight_dtype(&recipe, &named.start, &queue.describe())?;
-    let (trainer, session) = allocate(&mut queue, &named.config, dtype)?;
+    let (plan, shortage) = turns::settle(&mut recipe, &queue.describe(), &mut |queue, recipe| {
+        allocate(queue, recipe, &named.config, dtype).map(drop)
+    })?;
+    observer.note(&format!("memory   {plan}"));
+    if let Some(shortage) = shortage {
+        return Err(TrainError::NoMemory(Box::new(shortage)));
+    }
+    let (trainer, session) = allocate(&mut queue, &recipe, &named.config, dtype)?;
     queue.seal();
     let mut ready = Ready { queue, trainer, session: Some(session) };
     setup::fill(&recipe, &mut named, &mut ready).map_err(damage)?;

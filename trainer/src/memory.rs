@@ -7,15 +7,20 @@ use crate::TrainError;
 use crate::setup::{self, Named, Ready};
 use octo_model::Recompute;
 use octo_ops::{DType, DeviceInfo};
-use octo_queue::record;
-use octo_recipe::{Recipe, Recompute as Choice, Stage};
+use octo_queue::{Queue, record};
+use octo_recipe::{Moments, Recipe, Recompute as Choice, Stage};
 use std::fmt;
+use turns::REGION;
+
+pub(crate) mod turns;
 
 /// What lies on a device while a run goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemoryPlan {
     /// What it holds, in order; nothing twice and nothing left out.
     pub parts: Vec<Part>,
+    /// What AdamW's moments are held in.
+    pub moments: &'static str,
     /// What the backward pass computes again.
     pub recompute: &'static str,
     /// The device.
@@ -56,6 +61,17 @@ pub struct Remedy {
 }
 
 impl MemoryPlan {
+    fn of(queue: &Queue, device: &DeviceInfo, (moments, recompute): (Moments, Recompute)) -> MemoryPlan {
+        MemoryPlan {
+            parts: parts(queue.memory(), queue.in_regions(), device.workspace),
+            moments: moments.name(),
+            recompute: recompute.name(),
+            device: device.kind,
+            // The workspace is taken already.
+            available: device.available.map(|bytes| bytes + device.workspace),
+        }
+    }
+
     /// Bytes of all parts.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -89,7 +105,7 @@ impl fmt::Display for MemoryPlan {
             }
             f.write_str(if of.is_empty() { "" } else { ")" })?;
         }
-        write!(f, "; recompute = {}", self.recompute)
+        write!(f, "; moments = {}; recompute = {}", self.moments, self.recompute)
     }
 }
 
@@ -99,8 +115,8 @@ impl fmt::Display for Shortage {
         write!(f, "the run does not fit its device, which lacks {lacking}: {plan}")?;
         if self.remedies.is_empty() {
             return f.write_str(
-                "; no micro-batch and no memory.recompute make it fit: take a smaller model, or a device with more \
-                 memory",
+                "; no micro-batch, memory.recompute or optimizer.moments makes it fit: take a smaller model, or a \
+                 device with more memory",
             );
         }
         f.write_str("; it fits with")?;
@@ -141,26 +157,55 @@ pub(crate) struct Settled {
     pub recorded: Ready,
 }
 
-/// Decides what `recipe` leaves to a device, and writes it there: what is computed again is the least that fits.
+/// Decides what `recipe` leaves to a device, and writes it there: what is computed again is the least that fits, with
+/// moments in f32 if any does, because no result depends on what is computed again.
 ///
 /// # Errors
 /// What the recipe asks for and no device of this kind has.
 pub(crate) fn settle(recipe: &mut Recipe, named: &Named, device: &DeviceInfo) -> Result<Settled, TrainError> {
     let dtype = setup::weight_dtype(recipe, &named.start, device)?;
     let planner = Planner { named, device, dtype };
-    let (recompute, plan, recorded) = planner.least(recipe)?;
+    let ((moments, recompute), plan, recorded) = planner.least(recipe)?;
     let shortage = match plan.lacking() {
         0 => None,
         _ => Some(Shortage { remedies: planner.remedies(recipe)?, plan: plan.clone() }),
     };
-    recipe.memory.recompute = match recompute {
+    *recipe = decided(recipe, (moments, recompute));
+    Ok(Settled { dtype, recompute, plan, shortage, recorded })
+}
+
+/// What a recipe allows, in the order in which it is tried.
+fn choices(recipe: &Recipe) -> Vec<(Moments, Recompute)> {
+    let moments = match recipe.optimizer.moments {
+        Moments::Auto => &[Moments::F32, Moments::Bf16][..],
+        Moments::F32 => &[Moments::F32],
+        Moments::Bf16 => &[Moments::Bf16],
+    };
+    let allowed = match recipe.memory.recompute {
+        Choice::Auto => &Recompute::ALL[..],
+        Choice::None => &[Recompute::None],
+        Choice::NormSwiglu => &[Recompute::NormSwiglu],
+        Choice::Ffn => &[Recompute::Ffn],
+        Choice::Block => &[Recompute::Block],
+    };
+    moments.iter().flat_map(|&m| allowed.iter().map(move |&r| (m, r))).collect()
+}
+
+/// A recipe with what it leaves to the device decided.
+fn decided(recipe: &Recipe, (moments, recompute): (Moments, Recompute)) -> Recipe {
+    let mut decided = recipe.clone();
+    decided.optimizer.moments = moments;
+    decided.memory.recompute = match recompute {
         Recompute::None => Choice::None,
         Recompute::NormSwiglu => Choice::NormSwiglu,
         Recompute::Ffn => Choice::Ffn,
         Recompute::Block => Choice::Block,
     };
-    Ok(Settled { dtype, recompute, plan, shortage, recorded })
+    decided
 }
+
+/// Narrower moments, as `--set` takes them.
+const NARROW: &str = "optimizer.moments=bf16";
 
 struct Planner<'a> {
     named: &'a Named,
@@ -169,63 +214,71 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    /// The first policy that the recipe allows and that fits, or the last that it allows.
-    fn least(&self, recipe: &Recipe) -> Result<(Recompute, MemoryPlan, Ready), TrainError> {
-        let allowed = match recipe.memory.recompute {
-            Choice::Auto => &Recompute::ALL[..],
-            Choice::None => &[Recompute::None],
-            Choice::NormSwiglu => &[Recompute::NormSwiglu],
-            Choice::Ffn => &[Recompute::Ffn],
-            Choice::Block => &[Recompute::Block],
-        };
-        let (last, before) = allowed.split_last().unwrap_or((&Recompute::Block, &[]));
-        for &recompute in before {
-            let (plan, ready) = self.plan(recipe, recompute)?;
+    /// The first of what the recipe allows that fits, or the last that it allows.
+    fn least(&self, recipe: &Recipe) -> Result<((Moments, Recompute), MemoryPlan, Ready), TrainError> {
+        let all = choices(recipe);
+        let (last, before) = all.split_last().unwrap_or((&(Moments::Bf16, Recompute::Block), &[]));
+        for &choice in before {
+            let (plan, ready) = self.plan(recipe, choice)?;
             if plan.lacking() == 0 {
-                return Ok((recompute, plan, ready));
+                return Ok((choice, plan, ready));
             }
         }
         let (plan, ready) = self.plan(recipe, *last)?;
         Ok((*last, plan, ready))
     }
 
-    fn plan(&self, recipe: &Recipe, recompute: Recompute) -> Result<(MemoryPlan, Ready), TrainError> {
-        let DeviceInfo { precision, workspace, .. } = *self.device;
-        let (queue, _) = record(precision);
-        let ready = setup::allocate(recipe, self.named, self.dtype, recompute, queue)?;
-        let plan = MemoryPlan {
-            parts: parts(ready.queue.memory(), workspace),
-            recompute: recompute.name(),
-            device: self.device.kind,
-            // The workspace is taken already.
-            available: self.device.available.map(|bytes| bytes + workspace),
-        };
-        Ok((plan, ready))
+    fn plan(&self, recipe: &Recipe, choice: (Moments, Recompute)) -> Result<(MemoryPlan, Ready), TrainError> {
+        let (queue, _) = record(self.device.precision);
+        let decided = decided(recipe, choice);
+        let ready = setup::allocate(&decided, self.named, self.dtype, choice.1, queue)?;
+        Ok((MemoryPlan::of(&ready.queue, self.device, choice), ready))
     }
 
-    /// What would fit: another policy, smaller micro-batches, or where neither is enough both.
+    /// What would fit: another policy, narrower moments, smaller micro-batches, or where none of these is enough as many
+    /// of them as it takes.
     fn remedies(&self, recipe: &Recipe) -> Result<Vec<Remedy>, TrainError> {
         let mut remedies = Vec::new();
         let mut free = recipe.clone();
-        free.memory.recompute = Choice::Auto;
-        let is_given = recipe.memory.recompute != Choice::Auto;
-        if is_given {
-            let (recompute, plan, _) = self.least(&free)?;
-            let bytes = plan.bytes();
-            if plan.lacking() == 0 {
-                let settings = vec![format!("memory.recompute={}", recompute.name())];
-                remedies.push(Remedy { settings, bytes });
-            }
+        let mut freed = Vec::new();
+        if recipe.memory.recompute != Choice::Auto {
+            let mut other = recipe.clone();
+            other.memory.recompute = Choice::Auto;
+            let name =
+                |(_, recompute): (Moments, Recompute)| format!("memory.recompute={}", recompute.name());
+            remedies.extend(self.remedy(&other, name)?);
+            free.memory.recompute = Choice::Auto;
+            freed.push("memory.recompute=auto".to_owned());
+        }
+        if recipe.optimizer.moments == Moments::F32 {
+            let mut other = recipe.clone();
+            other.optimizer.moments = Moments::Bf16;
+            remedies.extend(self.remedy(&other, |_| NARROW.to_owned())?);
+            free.optimizer.moments = Moments::Bf16;
+            freed.push(NARROW.to_owned());
         }
         remedies.extend(self.smaller(recipe)?);
-        if remedies.is_empty()
-            && is_given
-            && let Some(mut remedy) = self.smaller(&free)?
-        {
-            remedy.settings.push("memory.recompute=auto".to_owned());
-            remedies.push(remedy);
+        if remedies.is_empty() && !freed.is_empty() {
+            let all = match self.least(&free)?.1 {
+                plan if plan.lacking() == 0 => Some(Remedy { settings: Vec::new(), bytes: plan.bytes() }),
+                _ => self.smaller(&free)?,
+            };
+            remedies.extend(all.map(|Remedy { mut settings, bytes }| {
+                settings.extend(freed);
+                Remedy { settings, bytes }
+            }));
         }
         Ok(remedies)
+    }
+
+    /// The one setting by which a recipe differs from what was asked for, if it fits with that.
+    fn remedy(
+        &self,
+        recipe: &Recipe,
+        name: impl Fn((Moments, Recompute)) -> String,
+    ) -> Result<Option<Remedy>, TrainError> {
+        let (choice, plan, _) = self.least(recipe)?;
+        Ok((plan.lacking() == 0).then(|| Remedy { settings: vec![name(choice)], bytes: plan.bytes() }))
     }
 
     /// The largest micro-batches that fit, where any do.
@@ -276,8 +329,11 @@ fn at_most(recipe: &Recipe, limit: u64) -> Recipe {
 }
 
 /// Purposes in the order in which they are told.
-const KINDS: [&str; 8] =
-    ["weights", "remainder", "gradients", "moments", "activations", "workspace", "samples", "rest"];
+const KINDS: [&str; 9] =
+    ["weights", "remainder", "gradients", "moments", "activations", IN_TURNS, "workspace", "samples", "rest"];
+
+/// What rollouts and updates use in turns.
+const IN_TURNS: &str = "in turns";
 
 /// What a buffer is for, and of what kind it is among those.
 fn kind(buffer: &str) -> (&'static str, &'static str) {
@@ -286,6 +342,7 @@ fn kind(buffer: &str) -> (&'static str, &'static str) {
         "remainder" => return ("remainder", ""),
         "gradients" => return ("gradients", ""),
         "moment 1" | "moment 2" => return ("moments", ""),
+        REGION => return (IN_TURNS, ""),
         "kv cache" => return ("samples", "cache"),
         name if name.starts_with("infer ") => return ("samples", "passes"),
         "stream 0" => return ("activations", "streams"),
@@ -306,7 +363,8 @@ fn kind(buffer: &str) -> (&'static str, &'static str) {
     }
 }
 
-fn parts(buffers: &[(String, u64)], workspace: u64) -> Vec<Part> {
+/// Of all buffers, and of what lies in a region among them: that counts once, and tells of either phase.
+fn parts(buffers: &[(String, u64)], within: &[(String, u64)], workspace: u64) -> Vec<Part> {
     let mut parts: Vec<Part> =
         KINDS.map(|kind| Part { kind, bytes: 0, of: Vec::new() }).into_iter().collect();
     let named = buffers.iter().map(|(name, bytes)| (kind(name), *bytes));
@@ -318,6 +376,16 @@ fn parts(buffers: &[(String, u64)], workspace: u64) -> Vec<Part> {
             None if what.is_empty() => {}
             None => part.of.push((what, bytes)),
         }
+    }
+    let rollout = |name: &str| kind(name).0 == "samples";
+    let phase = |is_rollout| -> u64 {
+        within.iter().filter(|(name, _)| rollout(name) == is_rollout).map(|(_, bytes)| bytes).sum()
+    };
+    if let Some(part) = parts.iter_mut().find(|part| part.kind == IN_TURNS) {
+        part.of = vec![("rollout", phase(true)), ("update", phase(false))];
+        // What tokens could have been, where distributions are cut: the update's rows.
+        let supports = within.iter().find(|(name, _)| name == "policy support");
+        part.of.extend(supports.map(|(_, bytes)| ("of it supports", *bytes)));
     }
     parts.retain(|part| part.bytes > 0);
     parts
@@ -336,6 +404,7 @@ mod tests {
         let activations = Part { of, ..part("activations", (3 << 30) + (1 << 20)) };
         MemoryPlan {
             parts: vec![part("weights", 5 << 30), activations],
+            moments: "f32",
             recompute: "none",
             device: "cuda",
             available: Some(available),
@@ -350,7 +419,8 @@ mod tests {
         assert_eq!(
             shortage.to_string(),
             "the run does not fit its device, which lacks 513.00 MiB: 8.00 GiB of 7.50 GiB on cuda: weights 5.00 GiB, \
-             activations 3.00 GiB (streams 3.00 GiB, norms 1.00 MiB); recompute = none; it fits with\n  \
+             activations 3.00 GiB (streams 3.00 GiB, norms 1.00 MiB); moments = f32; recompute = none; it fits \
+             with\n  \
              --set memory.recompute=ffn --set a.b=1 (7.00 GiB, 512.00 MiB to spare)"
         );
         let hopeless = Shortage { remedies: Vec::new(), ..shortage };
@@ -372,7 +442,7 @@ mod tests {
         ]
         .map(|(name, bytes)| (name.to_owned(), bytes))
         .into();
-        let parts = parts(&buffers, 512);
+        let parts = parts(&buffers, &[], 512);
         let told: Vec<(&str, u64)> = parts.iter().map(|part| (part.kind, part.bytes)).collect();
         assert_eq!(
             told,
@@ -419,9 +489,10 @@ mod tests {
     #[test]
     fn the_first_policy_that_fits_is_taken_and_none_that_does_not() {
         let folder = tempfile::tempdir().unwrap();
-        let auto = recipe(folder.path(), "");
+        let single = "[optimizer]\nmoments = 'f32'\n";
+        let auto = recipe(folder.path(), single);
         let given = |choice: Choice| {
-            let more = format!("[memory]\nrecompute = '{}'", choice.name());
+            let more = format!("{single}[memory]\nrecompute = '{}'", choice.name());
             recipe(folder.path(), &more)
         };
         let choices = [Choice::None, Choice::NormSwiglu, Choice::Ffn, Choice::Block];
@@ -445,17 +516,77 @@ mod tests {
             let first = &shortage.remedies[0].settings;
             match choices.get(i + 1) {
                 Some(next) => assert_eq!(first, &[format!("memory.recompute={}", next.name())]),
-                None => assert!(first[0].starts_with("stages.0.micro_batch_tokens="), "{first:?}"),
+                None => {
+                    assert_eq!(first, &["optimizer.moments=bf16"]);
+                    let second = &shortage.remedies[1].settings;
+                    assert!(second[0].starts_with("stages.0.micro_batch_tokens="), "{second:?}");
+                }
             }
         }
     }
 
     #[test]
+    fn moments_are_f32_where_any_policy_fits_with_them_and_else_bf16() {
+        let folder = tempfile::tempdir().unwrap();
+        let with = |moments: &str, recompute: &str| {
+            let more = format!("[optimizer]\nmoments = '{moments}'\n[memory]\nrecompute = '{recompute}'");
+            recipe(folder.path(), &more)
+        };
+        let buffers = |moments: &str, recompute: &str| {
+            let plan = settled(&with(moments, recompute), None).0.plan;
+            plan.bytes() - plan.bytes_of("workspace")
+        };
+        let (single, half) = (buffers("f32", "block"), buffers("bf16", "block"));
+        let moments = |moments: &str| settled(&with(moments, "none"), None).0.plan.bytes_of("moments");
+        assert_eq!(single - half, moments("bf16"));
+        assert_eq!(moments("f32"), 2 * moments("bf16"));
+        let decided = |available| {
+            let (settled, resolved) = settled(&with("auto", "auto"), available);
+            (resolved.optimizer.moments, resolved.memory.recompute, settled.shortage.is_some())
+        };
+        assert_eq!(decided(None), (Moments::F32, Choice::None, false));
+        assert_eq!(decided(Some(single)), (Moments::F32, Choice::Block, false));
+        // No result depends on what is computed again, but on what moments are rounded to.
+        let (settled_less, resolved) = settled(&with("auto", "auto"), Some(single - 1));
+        assert_eq!((resolved.optimizer.moments, settled_less.shortage), (Moments::Bf16, None));
+        assert_eq!(settled_less.plan.moments, "bf16");
+        assert_eq!(decided(Some(half)), (Moments::Bf16, Choice::Block, false));
+        assert_eq!(decided(Some(half - 1)), (Moments::Bf16, Choice::Block, true));
+    }
+
+    #[test]
+    fn with_each_remedy_the_run_fits_in_the_bytes_it_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let given = "[optimizer]\nmoments = 'f32'\n[memory]\nrecompute = 'none'";
+        let wanted = recipe(folder.path(), given);
+        let plan = settled(&wanted, None).0.plan;
+        let whole = plan.bytes() - plan.bytes_of("workspace");
+        let mut tried = Vec::new();
+        for available in (1..40).map(|part| whole * part / 40) {
+            let shortage = settled(&wanted, Some(available)).0.shortage.unwrap();
+            for Remedy { settings, bytes } in shortage.remedies {
+                let options = Options { sets: settings.clone(), ..Options::default() };
+                let other = Recipe::load(&ThisMachine, &folder.path().join("recipe.toml"), &options).unwrap();
+                let (fits, _) = settled(&other, Some(available));
+                assert_eq!((fits.shortage, fits.plan.bytes()), (None, bytes), "{settings:?}");
+                tried.push(settings.concat());
+            }
+        }
+        // Each by itself, and where that is not enough together with others.
+        for one in ["memory.recompute=block", NARROW, "stages.0.micro_batch_tokens=96"] {
+            assert!(tried.iter().any(|settings| settings.contains(one)), "{one} in {tried:?}");
+        }
+        let all = |settings: &&String| settings.contains("recompute=auto") && settings.ends_with(NARROW);
+        assert!(tried.iter().any(|settings| all(&settings)), "{tried:?}");
+    }
+
+    #[test]
     fn the_micro_batches_of_a_remedy_fit_and_the_next_larger_do_not() {
         let folder = tempfile::tempdir().unwrap();
-        let auto = recipe(folder.path(), "");
+        let half = "[optimizer]\nmoments = 'bf16'\n";
+        let auto = recipe(folder.path(), half);
         let least = {
-            let block = recipe(folder.path(), "[memory]\nrecompute = 'block'");
+            let block = recipe(folder.path(), &format!("{half}[memory]\nrecompute = 'block'"));
             let plan = settled(&block, None).0.plan;
             plan.bytes() - plan.bytes_of("workspace")
         };

@@ -4,7 +4,7 @@ use crate::checkpoint::{Checkpoint, LogState, Sections, newest_whole};
 use crate::folder::{self, Folder};
 use crate::{Observer, TrainError, TrainOptions};
 use octo_ops::NUMERICS_VERSION;
-use octo_recipe::{Change, Class, Options, Recipe, ThisMachine, accept, changes};
+use octo_recipe::{Change, Class, Moments, Options, Recipe, ThisMachine, accept, changes};
 use std::path::Path;
 
 /// The checkpoint to go on from, in a folder that holds a run; `None` where it was stopped before its first. What
@@ -40,7 +40,11 @@ pub(crate) fn judge(
     found: Option<&Checkpoint>,
 ) -> Result<(), TrainError> {
     let anywhere = Options { no_paths: true, ..Options::default() };
-    let begun = Recipe::load(&ThisMachine, &recipe.run.dir.join("recipe.toml"), &anywhere)?;
+    let mut begun = Recipe::load(&ThisMachine, &recipe.run.dir.join("recipe.toml"), &anywhere)?;
+    if begun.optimizer.moments == Moments::Auto {
+        // It was begun when there was no choice.
+        begun.optimizer.moments = Moments::F32;
+    }
     recipe.keep_resolved(&begun);
     let mut differences = changes(&begun, recipe, found.map_or(0, |found| found.run.step));
     if let Some(found) = found {

@@ -7,7 +7,7 @@ use octo_durable::Verifying;
 use octo_infer::{Limits, Session};
 use octo_model::hf::{Companions, ParamFiles, model_path};
 use octo_model::{
-    AdamWConfig, ModelConfig, ModelDir, Net, Recompute, Shape, Trainer, TrainerOptions, WeightDType,
+    AdamWConfig, ModelConfig, ModelDir, Moments, Net, Recompute, Shape, Trainer, TrainerOptions, WeightDType,
 };
 use octo_ops::{DType, DeviceInfo, Forward};
 use octo_queue::{DeviceKind, Queue};
@@ -180,7 +180,8 @@ pub(crate) fn allocate(
             Some(Session::allocate(&mut queue, &net, limits)?)
         }
     };
-    let (shapes, options) = (shapes(recipe)?, TrainerOptions { recompute, ..TrainerOptions::default() });
+    let shapes = shapes(recipe)?;
+    let options = TrainerOptions { recompute, moments: moments(recipe), ..TrainerOptions::default() };
     let trainer = queue
         .with_forward(forward(recipe), |queue| Trainer::with(queue, net, adamw(recipe), &shapes, options))?;
     queue.seal();
@@ -196,6 +197,14 @@ pub fn adamw(recipe: &Recipe) -> AdamWConfig {
         eps: o.eps,
         weight_decay: o.weight_decay,
         clip: o.clip.unwrap_or(f64::INFINITY),
+    }
+}
+
+/// What a recipe's moments are held in, where `auto` has been decided: it is f32 else.
+pub fn moments(recipe: &Recipe) -> Moments {
+    match recipe.optimizer.moments {
+        octo_recipe::Moments::Auto | octo_recipe::Moments::F32 => Moments::F32,
+        octo_recipe::Moments::Bf16 => Moments::Bf16 { seed: recipe.run.seed },
     }
 }
 

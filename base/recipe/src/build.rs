@@ -7,8 +7,8 @@ use crate::error::{RecipeError, RecipeErrors};
 use crate::host::Host;
 use crate::layers::Texts;
 use crate::recipe::{
-    Checkpoints, Device, Forward, Log, Memory, ModelSource, ModelStart, Optimizer, OptimizerState, Recipe,
-    Recompute, Run, Samples, Sink, Weights,
+    Checkpoints, Device, Forward, Log, Memory, ModelSource, ModelStart, Moments, Optimizer, OptimizerState,
+    Recipe, Recompute, Run, Samples, Sink, Weights,
 };
 use crate::section::{Reading, Section};
 use crate::tree::Spot;
@@ -169,11 +169,13 @@ fn optimizer(table: &Section, for_rl: bool) -> Option<Optimizer> {
     let eps = table.number("eps");
     let weight_decay = table.number("weight_decay");
     let clip = table.number("clip");
+    let moments = table.choice("moments", Moments::from_name);
     Some(Optimizer {
         betas: if left_to_rl("betas") { RL_BETAS } else { betas?.value },
         eps: eps?.value,
         weight_decay: if left_to_rl("weight_decay") { RL_WEIGHT_DECAY } else { weight_decay?.value },
         clip: Some(clip?.value).filter(|clip| *clip > 0.0),
+        moments: moments?.value,
     })
 }
 

@@ -126,6 +126,7 @@ betas = [0.9, 0.99]
 eps = 1e-6
 weight_decay = 0
 clip = 0
+moments = "bf16"
 
 [memory]
 recompute = "ffn"

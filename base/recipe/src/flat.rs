@@ -68,6 +68,7 @@ impl Recipe {
         out.number("eps", self.optimizer.eps);
         out.number("weight_decay", self.optimizer.weight_decay);
         out.number("clip", self.optimizer.clip.unwrap_or(0.0));
+        out.text("moments", self.optimizer.moments.name());
         out.table("memory", "[memory]", "memory");
         out.text("recompute", self.memory.recompute.name());
         out.watching(self);

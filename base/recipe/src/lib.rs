@@ -58,9 +58,9 @@ pub use host::{Host, ThisMachine};
 pub use keys::{Bounds, Class, Key, Kind, Presence, Table};
 pub use plan::{Plan, SourcePlan, StagePlan, plan};
 pub use recipe::{
-    Checkpoints, Data, Device, Forward, Generator, Log, Memory, ModelSource, ModelStart, OnNonFinite,
-    Optimizer, OptimizerState, Order, Origin, Recipe, Recompute, Run, Samples, Share, Sink, Source, Stage,
-    Validation, Weights,
+    Checkpoints, Data, Device, Forward, Generator, Log, Memory, ModelSource, ModelStart, Moments,
+    OnNonFinite, Optimizer, OptimizerState, Order, Origin, Recipe, Recompute, Run, Samples, Share, Sink,
+    Source, Stage, Validation, Weights,
 };
 pub use rl::{
     Advantage, AlarmAction, Alarms, Fields, HeldOut, ImportanceKind, KlKind, KlPlace, LossKind,

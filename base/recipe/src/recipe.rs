@@ -278,6 +278,20 @@ pub struct Optimizer {
     pub weight_decay: f64,
     /// The norm to which gradients are cut; `None` leaves them.
     pub clip: Option<f64>,
+    /// What the moments are held in.
+    pub moments: Moments,
+}
+
+choice! {
+    /// What AdamW's moments are held in.
+    pub enum Moments {
+        /// f32 where the run fits its device with them, else bf16.
+        Auto = "auto",
+        /// Eight bytes a parameter.
+        F32 = "f32",
+        /// Four, rounded at random.
+        Bf16 = "bf16",
+    }
 }
 
 /// `[memory]`

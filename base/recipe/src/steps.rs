@@ -1,6 +1,6 @@
 //! Where a step of the run stands: in which stage, at which learning rate, after how many tokens.
 
-use crate::recipe::{Data, Device, Recipe, Recompute, Source, Weights};
+use crate::recipe::{Data, Device, Moments, Recipe, Recompute, Source, Weights};
 
 impl Recipe {
     /// The source of this name.
@@ -65,6 +65,9 @@ impl Recipe {
         if self.memory.recompute == Recompute::Auto {
             self.memory.recompute = begun.memory.recompute;
         }
+        if self.optimizer.moments == Moments::Auto {
+            self.optimizer.moments = begun.optimizer.moments;
+        }
     }
 }
 
@@ -81,7 +84,7 @@ impl Data {
 #[cfg(test)]
 mod tests {
     use crate::fixtures::{FULL, load};
-    use crate::recipe::{Device, Recipe, Recompute, Weights};
+    use crate::recipe::{Device, Moments, Recipe, Recompute, Weights};
 
     /// 184 steps of 8192 tokens, then 40 of 4096.
     fn recipe() -> Recipe {
@@ -126,14 +129,14 @@ mod tests {
     fn what_auto_came_to_is_kept_and_what_was_said_is_not() {
         let mut begun = recipe();
         (begun.run.device, begun.model.weights) = (Device::Cuda, Weights::Bf16);
-        begun.memory.recompute = Recompute::Ffn;
+        (begun.memory.recompute, begun.optimizer.moments) = (Recompute::Ffn, Moments::Bf16);
         let mut again = begun.clone();
         (again.run.device, again.model.weights) = (Device::Auto, Weights::Auto);
-        again.memory.recompute = Recompute::Auto;
+        (again.memory.recompute, again.optimizer.moments) = (Recompute::Auto, Moments::Auto);
         again.keep_resolved(&begun);
         assert_eq!(again, begun);
-        again.run.device = Device::Cpu;
+        (again.run.device, again.optimizer.moments) = (Device::Cpu, Moments::F32);
         again.keep_resolved(&begun);
-        assert_eq!(again.run.device, Device::Cpu);
+        assert_eq!((again.run.device, again.optimizer.moments), (Device::Cpu, Moments::F32));
     }
 }

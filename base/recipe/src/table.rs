@@ -6,7 +6,9 @@
 use crate::keys::Class::{Accepted, Free, Never};
 use crate::keys::Presence::{Default, OneOf, Optional, Required};
 use crate::keys::{Bounds, Class, Key, Kind, Presence, Table};
-use crate::recipe::{Device, Forward, Generator, OnNonFinite, OptimizerState, Order, Recompute, Weights};
+use crate::recipe::{
+    Device, Forward, Generator, Moments, OnNonFinite, OptimizerState, Order, Recompute, Weights,
+};
 use crate::rl::table as rl;
 use crate::schedule::Shape;
 
@@ -372,7 +374,7 @@ pub static TABLES: &[Table] = &[
     },
     Table {
         path: "optimizer",
-        doc: "AdamW. Moments and gradients are held in 32 bits.",
+        doc: "AdamW. Gradients are held in 32 bits.",
         keys: &[&[
             key(
                 "betas",
@@ -401,6 +403,13 @@ pub static TABLES: &[Table] = &[
                 Default("1.0"),
                 Accepted,
                 "The norm to which gradients are cut; 0 leaves them.",
+            ),
+            key(
+                "moments",
+                Kind::Choice(Moments::NAMES),
+                Default("\"auto\""),
+                Accepted,
+                "What both moments are held in: `f32`, eight bytes a parameter, or `bf16`, four, rounded up or down at random so that no step is lost on average. `auto` is `f32` where the run fits its device with it, whatever has to be computed again for that, and else `bf16`. Moments of a checkpoint that are held otherwise are converted when they are loaded.",
             ),
         ]],
     },

@@ -99,6 +99,7 @@ fn the_smallest_recipe_has_the_defaults_of_the_table() {
     eps = 1e-8
     weight_decay = 0.1
     clip = 1.0
+    moments = "auto"
 
     [memory]
     recompute = "auto"

@@ -26,7 +26,7 @@ pub use params::{BUCKET_ALIGN, Bucket, Flat, LayerParams, Param, ParamTable, Sou
 pub use rope::Rope;
 pub use snapshot::{Section, Snapshot};
 pub use train::{
-    AdamWConfig, MicroBatch, PolicyForward, PolicyShape, Recompute, Shape, StepReport, Trainer,
+    AdamWConfig, MicroBatch, Moments, PolicyForward, PolicyShape, Recompute, Shape, StepReport, Trainer,
     TrainerOptions,
 };
 pub use transfer::TransferError;

@@ -1,7 +1,7 @@
 //! The state of a training run between two steps: copied to the host in one go, written and read by name.
 //!
-//! What a checkpoint holds is one f32 (or, of the weights, one bf16) for every element of the table, three or
-//! four times: the weights, the masters behind bf16 weights, and AdamW's two moments.
+//! What a checkpoint holds is one f32 (or, of weights and moments that are bf16, one bf16) for every element of the
+//! table, three or four times: the weights, the masters behind bf16 weights, and AdamW's two moments.
 
 use crate::hf::ParamFiles;
 use crate::net::{part, whole};
@@ -9,6 +9,7 @@ use crate::{Flat, Net, Param, ParamTable, Trainer, TransferError};
 use half::bf16;
 use octo_ops::{DType, View, master};
 use octo_queue::{Queue, QueueError};
+use std::ops::Range;
 use std::path::Path;
 
 /// One value for every element of a table, by what it is.
@@ -27,7 +28,10 @@ pub enum Section {
 /// Host copies of a run's arenas.
 pub struct Snapshot {
     table: ParamTable,
+    /// Of the weights.
     dtype: DType,
+    /// Of the moments.
+    moments_dtype: DType,
     weights: Vec<u8>,
     /// Lower halves of the masters, with bf16 weights.
     remainder: Option<Vec<u8>>,
@@ -49,6 +53,7 @@ impl Snapshot {
         Snapshot {
             table: net.params.clone(),
             dtype: net.weights.dtype,
+            moments_dtype: trainer.moments()[0].dtype,
             weights: room(net.weights),
             remainder: trainer.remainder().map(room),
             moments: trainer.moments().map(room),
@@ -89,33 +94,34 @@ impl Snapshot {
     pub fn read(&self, section: Section, param: Param, first: u64, into: &mut [f32]) {
         let start = (self.table.range(param).start + first) as usize;
         let elements = start..start + into.len();
-        let f32s = |bytes: &[u8], into: &mut [f32]| {
-            let bytes = &bytes[elements.start * 4..elements.end * 4];
-            into.iter_mut().zip(bytes.as_chunks().0).for_each(|(to, from)| *to = f32::from_le_bytes(*from));
-        };
-        match (section, self.dtype) {
-            (Section::Moment1, _) => f32s(&self.moments[0], into),
-            (Section::Moment2, _) => f32s(&self.moments[1], into),
-            (Section::Weights | Section::Masters, DType::F32) => f32s(&self.weights, into),
-            (Section::Weights | Section::Masters, _) => {
-                let halves = |bytes| <[u8]>::as_chunks::<2>(bytes).0[elements.clone()].iter();
-                let weights = halves(&self.weights).map(|b| bf16::from_le_bytes(*b));
-                match &self.remainder {
-                    Some(rests) if section == Section::Masters => {
-                        let rests = halves(rests).map(|b| i16::from_le_bytes(*b));
-                        let joined = weights.zip(rests).map(|(weight, rest)| master::join(weight, rest));
-                        into.iter_mut().zip(joined).for_each(|(to, from)| *to = from);
-                    }
-                    _ => into.iter_mut().zip(weights).for_each(|(to, from)| *to = from.to_f32()),
-                }
+        let widened = |bytes: &[u8], dtype: DType, into: &mut [f32]| {
+            if dtype == DType::F32 {
+                let bytes = &bytes[elements.start * 4..elements.end * 4];
+                let values = bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b));
+                into.iter_mut().zip(values).for_each(|(to, from)| *to = from);
+            } else {
+                let values = halves(bytes, &elements).map(|b| bf16::from_le_bytes(*b).to_f32());
+                into.iter_mut().zip(values).for_each(|(to, from)| *to = from);
             }
+        };
+        match (section, &self.remainder) {
+            (Section::Moment1, _) => widened(&self.moments[0], self.moments_dtype, into),
+            (Section::Moment2, _) => widened(&self.moments[1], self.moments_dtype, into),
+            (Section::Masters, Some(rests)) => {
+                let weights = halves(&self.weights, &elements).map(|b| bf16::from_le_bytes(*b));
+                let rests = halves(rests, &elements).map(|b| i16::from_le_bytes(*b));
+                let joined = weights.zip(rests).map(|(weight, rest)| master::join(weight, rest));
+                into.iter_mut().zip(joined).for_each(|(to, from)| *to = from);
+            }
+            (Section::Weights | Section::Masters, _) => widened(&self.weights, self.dtype, into),
         }
     }
 }
 
 impl Trainer {
-    /// Takes up a saved state: masters (or f32 weights), both moments, and the optimizer steps behind them. `see`
-    /// gets every byte of the files in order.
+    /// Takes up a saved state: masters (or f32 weights), both moments, and the optimizer steps behind them. Moments of the
+    /// trainer's own type come back to the bit; f32 ones that it holds in bf16 are rounded to the nearest, once. `see` gets
+    /// every byte of the files in order.
     pub fn restore(
         &mut self,
         queue: &mut Queue,
@@ -164,7 +170,12 @@ impl Trainer {
     }
 }
 
-/// Fills an f32 arena from files.
+/// Elements of two bytes of an arena.
+fn halves<'a>(arena: &'a [u8], elements: &Range<usize>) -> std::slice::Iter<'a, [u8; 2]> {
+    arena.as_chunks::<2>().0[elements.clone()].iter()
+}
+
+/// Fills an arena of moments from files.
 fn load(
     net: &Net,
     queue: &mut Queue,
@@ -174,6 +185,10 @@ fn load(
 ) -> Result<(), TransferError> {
     files.read_all(see, |param, first, values| -> Result<(), TransferError> {
         let to: View = part(&net.params, arena, param, first, values.len());
-        Ok(queue.upload(to, bytemuck::cast_slice(values))?)
+        if arena.dtype == DType::F32 {
+            return Ok(queue.upload(to, bytemuck::cast_slice(values))?);
+        }
+        let rounded: Vec<bf16> = values.iter().map(|&value| bf16::from_f32(value)).collect();
+        Ok(queue.upload(to, bytemuck::cast_slice(&rounded))?)
     })
 }

@@ -48,6 +48,19 @@ pub struct Shape {
     pub sources: u32,
 }
 
+/// What AdamW's moments are held in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Moments {
+    /// f32.
+    #[default]
+    F32,
+    /// bf16, rounded at random ([`octo_ops::rounding`]): four bytes a parameter less.
+    Bf16 {
+        /// Key of the random numbers.
+        seed: u64,
+    },
+}
+
 /// What a trainer may do otherwise than it does by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TrainerOptions {
@@ -57,6 +70,8 @@ pub struct TrainerOptions {
     pub policy: Option<PolicyShape>,
     /// Where what a micro-batch leaves lies, in turns with what other phases leave; in buffers of its own otherwise.
     pub region: Option<Region>,
+    /// What AdamW's moments are held in.
+    pub moments: Moments,
 }
 
 /// One micro-batch on the host.
@@ -154,7 +169,7 @@ impl Trainer {
         net: Net,
         optimizer: AdamWConfig,
         shapes: &[Shape],
-        TrainerOptions { recompute, policy, region }: TrainerOptions,
+        TrainerOptions { recompute, policy, region, moments: held }: TrainerOptions,
     ) -> Result<Trainer, QueueError> {
         let largest = check_shapes(shapes, policy)?;
         let mut arena = |name, dtype| flat(queue, name, dtype, &net.params);
@@ -163,7 +178,11 @@ impl Trainer {
             DType::Bf16 => Some(arena("remainder", DType::I16)?),
             _ => None,
         };
-        let moments = [arena("moment 1", DType::F32)?, arena("moment 2", DType::F32)?];
+        let (dtype, seed) = match held {
+            Moments::F32 => (DType::F32, None),
+            Moments::Bf16 { seed } => (DType::Bf16, Some(seed)),
+        };
+        let moments = [arena("moment 1", dtype)?, arena("moment 2", dtype)?];
         let tokens = [largest.tokens];
         let rows = Rows {
             ids: queue.tensor("ids", DType::U32, &tokens)?,
@@ -196,7 +215,7 @@ impl Trainer {
             Some(region) => queue.within(region, phase)?,
             None => phase(queue)?,
         };
-        let update = Update { net: &net, optimizer, gradients, remainder, moments, step_block, result };
+        let update = Update { net: &net, optimizer, gradients, remainder, moments, seed, step_block, result };
         let update = queue.capture(|q| update.run(q))?;
         let mut passes = Vec::new();
         for &shape in shapes {
@@ -264,7 +283,7 @@ impl Trainer {
         self.remainder
     }
 
-    /// First and second moments.
+    /// First and second moments, f32 or bf16.
     pub fn moments(&self) -> [Flat; 2] {
         self.moments
     }
@@ -301,6 +320,7 @@ impl Trainer {
             bias_correction2: correction(self.optimizer.beta2),
             clip: self.optimizer.clip as f32,
             inv_targets: 1.0 / targets.max(1) as f32,
+            update: update as u32,
         };
         self.targets = targets.max(1) as f64;
         queue.upload(self.step_block, bytemuck::bytes_of(&block))

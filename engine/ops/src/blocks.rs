@@ -16,11 +16,13 @@ pub struct StepBlock {
     pub clip: f32,
     /// 1 / (targets of the whole optimizer step, over all micro-batches and ranks).
     pub inv_targets: f32,
+    /// t, the number of the update: by it moments in bf16 are rounded. As a view its bits are those of an f32.
+    pub update: u32,
 }
 
 impl StepBlock {
     /// Its length in f32 words.
-    pub const WORDS: u32 = 5;
+    pub const WORDS: u32 = 6;
     /// Word of [`StepBlock::lr`].
     pub const LR: usize = 0;
     /// Word of [`StepBlock::bias_correction1`].
@@ -31,6 +33,8 @@ impl StepBlock {
     pub const CLIP: usize = 3;
     /// Word of [`StepBlock::inv_targets`].
     pub const INV_TARGETS: usize = 4;
+    /// Word of [`StepBlock::update`].
+    pub const UPDATE: usize = 5;
 }
 
 /// What the device found out in a step, read back by the host one step late. As a view:

@@ -1,6 +1,6 @@
 //! Test cases of ops: operands with values, read by `cargo test`, `selftest` and `bench` alike.
 
-use crate::{Access, BufferId, Cut, DType, HostMemory, Op, Real, View};
+use crate::{Access, BufferId, Cut, DType, HostMemory, Op, Real, StepBlock, View};
 use half::bf16;
 use std::fmt;
 
@@ -115,6 +115,12 @@ impl CaseBuilder {
         debug_assert_eq!(values.len(), view.elements());
         self.tensors.push(Tensor { dtype, values });
         view
+    }
+
+    /// A [`StepBlock`] of these numbers, of the update of this number.
+    pub fn step_block(&mut self, numbers: [f64; StepBlock::UPDATE], update: u32) -> View {
+        let update = f64::from(f32::from_bits(update));
+        self.values(DType::F32, &[StepBlock::WORDS], numbers.into_iter().chain([update]))
     }
 
     /// Normally distributed values.

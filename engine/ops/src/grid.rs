@@ -150,11 +150,7 @@ fn heads(all: &mut Vec<GridCase>) {
                 hidden: c.normal(dtype, &[tokens, HIDDEN], 1.0),
                 weight: c.normal(dtype, &[vocab, HIDDEN], 0.3),
                 labels: labels(c),
-                step_block: c.values(
-                    DType::F32,
-                    &[StepBlock::WORDS],
-                    [0.0, 0.0, 0.0, 0.0, 1.0 / f64::from(tokens)],
-                ),
+                step_block: c.step_block([0.0, 0.0, 0.0, 0.0, 1.0 / f64::from(tokens)], 0),
                 loss: c.output(DType::F32, &[tokens]),
                 dhidden: c.output(dtype, &[tokens, HIDDEN]),
                 dweight: c.normal(DType::F32, &[vocab, HIDDEN], 0.1),
@@ -283,19 +279,22 @@ fn rows(all: &mut Vec<GridCase>) {
         }
     }
     const ELEMENTS: u32 = (1 << 18) + 3;
-    for dtype in [DType::F32, DType::Bf16] {
-        add(all, AdamW::NAME, format!("{dtype}/{ELEMENTS}"), move |c| AdamW {
+    let types = [DType::F32, DType::Bf16];
+    for (dtype, moments) in types.into_iter().flat_map(|w| types.map(|m| (w, m))) {
+        let held = if moments == DType::Bf16 { "-moments_bf16" } else { "" };
+        add(all, AdamW::NAME, format!("{dtype}{held}/{ELEMENTS}"), move |c| AdamW {
             weight: c.normal(dtype, &[ELEMENTS], 1.0),
             remainder: (dtype == DType::Bf16).then(|| c.below(DType::I16, &[ELEMENTS], 1 << 15)),
             grad: c.hard(DType::F32, &[ELEMENTS]),
-            m: c.normal(DType::F32, &[ELEMENTS], 0.1),
-            v: c.values(DType::F32, &[ELEMENTS], (0..ELEMENTS).map(|i| f64::from(i % 9) * 0.01)),
-            step_block: c.values(DType::F32, &[StepBlock::WORDS], [0.01, 0.19, 0.0975, 1.0, 0.0]),
+            m: c.normal(moments, &[ELEMENTS], 0.1),
+            v: c.values(moments, &[ELEMENTS], (0..ELEMENTS).map(|i| f64::from(i % 9) * 0.01)),
+            step_block: c.step_block([0.01, 0.19, 0.0975, 1.0, 0.0], 1),
             result: c.values(DType::F32, &[StepResult::WORDS], [1.0, 2.0, 0.5, 0.0]),
             beta1: 0.9,
             beta2: 0.95,
             eps: 1e-8,
             weight_decay: 0.1,
+            rounding: (moments == DType::Bf16).then_some(Rounding { seed: 5, first: 4096 }),
         });
     }
     // Pages of the cache of the 1B model, four layers of it, and ids for a crowd.
@@ -328,7 +327,7 @@ fn rows(all: &mut Vec<GridCase>) {
     });
     add(all, GradNorm::NAME, format!("f32/{ELEMENTS}"), |c| GradNorm {
         grad: c.hard(DType::F32, &[ELEMENTS]),
-        step_block: c.values(DType::F32, &[StepBlock::WORDS], [0.0, 0.0, 0.0, 1.0, 0.0]),
+        step_block: c.step_block([0.0, 0.0, 0.0, 1.0, 0.0], 0),
         result: c.values(DType::F32, &[StepResult::WORDS], [2.5, 0.0, 0.0, 0.0]),
     });
 }

@@ -1,5 +1,6 @@
 //! Memory for references: one tensor a buffer, in one of the two precisions.
 
+use crate::rounding::stochastic;
 use crate::{BufferId, DType, Real, Tensor, View};
 use half::bf16;
 
@@ -34,6 +35,14 @@ impl<R: Real> HostMemory<R> {
         match dtype {
             DType::Bf16 if self.rounds => R::of(bf16::from_f64(value.to_f64()).to_f64()),
             _ => value,
+        }
+    }
+
+    /// A value as [`crate::rounding::stochastic`] would make it bf16, where this memory rounds.
+    pub(crate) fn stochastic(&self, value: R, random: u16) -> R {
+        match self.rounds {
+            true => R::of(stochastic(value.to_f64() as f32, random).to_f64()),
+            false => value,
         }
     }
 

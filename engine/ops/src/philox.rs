@@ -16,6 +16,8 @@ pub enum Purpose {
     Sample = 2,
     /// Test and bench data: stream = the caller's, index = element / 2.
     Fill = 3,
+    /// Rounding of AdamW's moments ([`crate::rounding`]): stream = update, index = element / 4.
+    Moments = 4,
 }
 
 /// Ten rounds of Philox4x32 over one counter.

@@ -172,9 +172,10 @@ macro_rules! ops {
                 list
             }
 
-            /// The first operand that is bf16 and no parameter.
+            /// The first operand that is bf16, no parameter, and none of the optimizer's moments.
             pub fn bf16_activation(&self) -> Option<Operand> {
-                let parameter = |o: &Operand| matches!(o.name, "weight" | "bias");
+                let moment = |o: &Operand| matches!(self, Op::AdamW(_)) && matches!(o.name, "m" | "v");
+                let parameter = |o: &Operand| matches!(o.name, "weight" | "bias") || moment(o);
                 self.operands().into_iter().find(|o| o.view.dtype == DType::Bf16 && !parameter(o))
             }
 

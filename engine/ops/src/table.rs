@@ -1,7 +1,7 @@
 //! The one table of ops: what each reads, writes and computes. `spec.rs` says what a row becomes.
 
 use crate::spec::{Access, Cost, Operand, Spec, ops, product};
-use crate::{DType, HostMemory, OpError, Real, View};
+use crate::{DType, HostMemory, OpError, Real, Rounding, View};
 
 ops! {
     /// out\[t\] = weight\[ids\[t\]\].
@@ -384,9 +384,9 @@ ops! {
         opt_update remainder,
         /// f32 \[elements\].
         read grad,
-        /// First moment, f32 \[elements\].
+        /// First moment, f32 or bf16 \[elements\].
         update m,
-        /// Second moment, f32 \[elements\].
+        /// Second moment, of the same type.
         update v,
         /// A [`crate::StepBlock`].
         read step_block,
@@ -400,6 +400,9 @@ ops! {
         eps: f32,
         /// Multiplied by the learning rate.
         weight_decay: f32,
+        /// With bf16 moments, which are rounded at random after they have served in f32: by which numbers. Absent with
+        /// f32 moments.
+        rounding: Option<Rounding>,
     }
 
     /// Random numbers in a bell shape, the same bits on every device: element e is

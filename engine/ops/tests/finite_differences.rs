@@ -174,7 +174,7 @@ fn head_loss() {
     let mut c = CaseBuilder::new();
     let (hidden, weight) = (c.normal(F, &[4, 6], 1.0), c.normal(F, &[9, 6], 1.0));
     let labels = c.values(DType::I32, &[4], [3.0, -1.0, 8.0, 0.0]);
-    let step_block = c.values(F, &[StepBlock::WORDS], [0.0, 0.0, 0.0, 0.0, 0.25]);
+    let step_block = c.step_block([0.0, 0.0, 0.0, 0.0, 0.25], 0);
     let (loss, dhidden, dweight) = (c.output(F, &[4]), c.output(F, &[4, 6]), c.output(F, &[9, 6]));
     let dloss = c.values(F, &[4], [0.25; 4]);
     let op = HeadLoss { hidden, weight, labels, step_block, loss, dhidden, dweight, accumulate: false };

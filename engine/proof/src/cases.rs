@@ -314,37 +314,43 @@ pub fn bench_cases(model: &BenchModel) -> Vec<BenchCase> {
         Ok(op.into())
     }));
     let elements = hidden * ffn;
-    cases.push(BenchCase::new(format!("adamw/{name}/{elements}"), move |o| {
-        let bf16 = o.activation == DType::Bf16;
-        let block = StepBlock {
-            lr: 1e-4,
-            bias_correction1: 0.1,
-            bias_correction2: 0.05,
-            clip: 1.0,
-            inv_targets: 1.0,
-        };
-        let op = AdamW {
-            weight: o.weight(&[elements])?,
-            remainder: if bf16 { Some(o.empty(DType::I16, &[elements])?) } else { None },
-            grad: o.filled(DType::F32, &[elements], 0.01)?,
-            m: o.empty(DType::F32, &[elements])?,
-            v: o.empty(DType::F32, &[elements])?,
-            step_block: o.block(vec![
-                block.lr,
-                block.bias_correction1,
-                block.bias_correction2,
-                block.clip,
-                block.inv_targets,
-            ])?,
-            // Nothing is clipped, nothing is halted.
-            result: o.block(vec![0.0, 1.0, 1.0, 0.0])?,
-            beta1: 0.9,
-            beta2: 0.95,
-            eps: 1e-8,
-            weight_decay: 0.1,
-        };
-        Ok(op.into())
-    }));
+    for moments in [DType::F32, DType::Bf16] {
+        let held = if moments == DType::Bf16 { "/moments_bf16" } else { "" };
+        cases.push(BenchCase::new(format!("adamw/{name}/{elements}{held}"), move |o| {
+            let bf16 = o.activation == DType::Bf16;
+            let block = StepBlock {
+                lr: 1e-4,
+                bias_correction1: 0.1,
+                bias_correction2: 0.05,
+                clip: 1.0,
+                inv_targets: 1.0,
+                update: 1,
+            };
+            let op = AdamW {
+                weight: o.weight(&[elements])?,
+                remainder: if bf16 { Some(o.empty(DType::I16, &[elements])?) } else { None },
+                grad: o.filled(DType::F32, &[elements], 0.01)?,
+                m: o.empty(moments, &[elements])?,
+                v: o.empty(moments, &[elements])?,
+                step_block: o.block(vec![
+                    block.lr,
+                    block.bias_correction1,
+                    block.bias_correction2,
+                    block.clip,
+                    block.inv_targets,
+                    f32::from_bits(block.update),
+                ])?,
+                // Nothing is clipped, nothing is halted.
+                result: o.block(vec![0.0, 1.0, 1.0, 0.0])?,
+                beta1: 0.9,
+                beta2: 0.95,
+                eps: 1e-8,
+                weight_decay: 0.1,
+                rounding: (moments == DType::Bf16).then_some(Rounding { seed: 1, first: 0 }),
+            };
+            Ok(op.into())
+        }));
+    }
     cases.push(BenchCase::new(format!("random_fill/{name}/{elements}"), move |o| {
         Ok(RandomFill { out: o.output(&[elements])?, seed: 1, stream: 1, scale: 1.0 }.into())
     }));

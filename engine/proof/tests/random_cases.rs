@@ -133,6 +133,7 @@ fn case(kind: u32, choice: &Choice) -> Case {
         }
         6 => {
             let elements = m * n;
+            let moments = if choice.flag { DType::Bf16 } else { DType::F32 };
             let op = AdamW {
                 weight: o.vector(weight, elements),
                 remainder: (weight == DType::Bf16).then(|| {
@@ -140,14 +141,17 @@ fn case(kind: u32, choice: &Choice) -> Case {
                     o.builder.values(DType::I16, &[elements], values)
                 }),
                 grad: o.vector(DType::F32, elements),
-                m: o.vector(DType::F32, elements),
-                v: o.builder.values(DType::F32, &[elements], (0..elements).map(|i| f64::from(i % 9) * 0.01)),
-                step_block: o.builder.values(DType::F32, &[StepBlock::WORDS], [0.01, 0.19, 0.0975, 1.0, 0.0]),
+                m: o.vector(moments, elements),
+                v: o.builder.values(moments, &[elements], (0..elements).map(|i| f64::from(i % 9) * 0.01)),
+                step_block: o.builder.step_block([0.01, 0.19, 0.0975, 1.0, 0.0], m),
                 result: o.builder.values(DType::F32, &[StepResult::WORDS], [1.0, 2.0, 0.5, 0.0]),
                 beta1: 0.9,
                 beta2: 0.95,
                 eps: 1e-8,
                 weight_decay: 0.1,
+                rounding: choice
+                    .flag
+                    .then_some(Rounding { seed: k.into(), first: u64::from(n) << 32 | u64::from(k) }),
             };
             o.case(op)
         }
@@ -209,7 +213,7 @@ fn case(kind: u32, choice: &Choice) -> Case {
         13 => {
             let op = GradNorm {
                 grad: o.vector(DType::F32, m * n),
-                step_block: o.builder.values(DType::F32, &[StepBlock::WORDS], [0.0, 0.0, 0.0, 1.0, 0.0]),
+                step_block: o.builder.step_block([0.0, 0.0, 0.0, 1.0, 0.0], 0),
                 result: o.vector(DType::F32, StepResult::WORDS),
             };
             o.case(op)
@@ -234,7 +238,7 @@ fn case(kind: u32, choice: &Choice) -> Case {
                 hidden: o.matrix(act, m, k),
                 weight: o.matrix(weight, n, k),
                 labels: labels(&mut o, m, n),
-                step_block: o.builder.values(DType::F32, &[StepBlock::WORDS], [0.0, 0.0, 0.0, 1.0, 0.25]),
+                step_block: o.builder.step_block([0.0, 0.0, 0.0, 1.0, 0.25], 0),
                 loss: o.vector(DType::F32, m),
                 dhidden: o.matrix(act, m, k),
                 dweight: o.matrix(DType::F32, n, k),

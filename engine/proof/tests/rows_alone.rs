@@ -57,6 +57,10 @@ fn alone(case: &Case, first: u32, count: u32) -> (Op, Vec<Tensor>) {
             *view = view.slice_rows(first, count);
         }
     }
+    if let Op::AdamW(AdamW { rounding: Some(rounding), .. }) = &mut op {
+        // The elements keep their places in the arena.
+        rounding.first += u64::from(first);
+    }
     if let Op::Attention(Attention { cu_seqlens, .. })
     | Op::AttentionBackward(AttentionBackward { cu_seqlens, .. }) = &mut op
     {

@@ -154,7 +154,7 @@ fn chunks_of_the_head_are_sampled_once() {
         hidden: view(1, DType::Bf16, &[3072, 64]),
         weight: view(2, DType::Bf16, &[256, 64]),
         labels: view(3, DType::I32, &[3072]),
-        step_block: view(4, DType::F32, &[5]),
+        step_block: view(4, DType::F32, &[6]),
         loss: view(5, DType::F32, &[3072]),
         dhidden: view(6, DType::Bf16, &[3072, 64]),
         dweight: view(7, DType::F32, &[256, 64]),

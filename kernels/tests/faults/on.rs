@@ -4,7 +4,7 @@ use crate::device::Device;
 use crate::problem::{EXACT, prepare, shape};
 use octo_kernels::tuning::rows;
 use octo_kernels::{Launch, LaunchError, adamw, random_fill, rms_norm, swiglu};
-use octo_ops::{AdamW, DType, RandomFill, RmsNorm, SwigluBackward, View};
+use octo_ops::{AdamW, DType, RandomFill, RmsNorm, Rounding, SwigluBackward, View};
 
 fn only(launches: Result<Vec<Launch>, LaunchError>) -> Launch {
     let launches = launches.unwrap();
@@ -51,7 +51,12 @@ pub fn swiglu_backward(device: &mut Device, rows: u32, ffn: u32, stride: u32) ->
     (only(swiglu::swiglu_backward(&op, device)), op.gate_up)
 }
 
+/// AdamW with f32 moments.
 pub fn adamw(device: &mut Device, elements: u32, weight: DType) -> (Launch, View) {
+    adamw_of(device, elements, weight, DType::F32)
+}
+
+pub fn adamw_of(device: &mut Device, elements: u32, weight: DType, moments: DType) -> (Launch, View) {
     let mut line = |name: &str, dtype: DType, n: u32| {
         let view = device.matrix(name, dtype, [1, n], n);
         // The last word of the result says that the step is not halted.
@@ -62,14 +67,15 @@ pub fn adamw(device: &mut Device, elements: u32, weight: DType) -> (Launch, View
         weight: line("weight", weight, elements),
         remainder: (weight == DType::Bf16).then(|| line("remainder", DType::I16, elements)),
         grad: line("grad", DType::F32, elements),
-        m: line("m", DType::F32, elements),
-        v: line("v", DType::F32, elements),
-        step_block: line("step_block", DType::F32, 5),
+        m: line("m", moments, elements),
+        v: line("v", moments, elements),
+        step_block: line("step_block", DType::F32, 6),
         result: line("result", DType::F32, 4),
         beta1: 0.9,
         beta2: 0.95,
         eps: 1e-8,
         weight_decay: 0.1,
+        rounding: (moments == DType::Bf16).then_some(Rounding { seed: 7, first: 0 }),
     };
     (only(adamw::adamw(&op, device)), op.weight)
 }

@@ -127,7 +127,7 @@ fn a_norm_reads_the_gradient_once() {
     let mut device = Device::new();
     let op = GradNorm {
         grad: device.tensor(DType::F32, &[1 << 20], 0, rough(1)),
-        step_block: device.tensor(DType::F32, &[5], 0, |_| 1.0),
+        step_block: device.tensor(DType::F32, &[6], 0, |_| 1.0),
         result: device.tensor(DType::F32, &[4], 0, |_| 1.0),
     };
     let launches = grad_norm(&op, &device);

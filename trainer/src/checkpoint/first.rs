@@ -61,7 +61,7 @@ impl FirstCheckpoint {
             recipe: String::new(),
             sections,
             dtype: self.dtype,
-            moments: false,
+            moments: None,
         };
         let rounded = self.dtype == WeightDType::Bf16;
         write(&Disk, target, true, &content, &table, &mut |section, param, first, into| {

@@ -163,7 +163,8 @@ impl Drop for Saver {
 pub(crate) fn bytes_of_state(trainer: &Trainer) -> u64 {
     let net = trainer.net();
     let masters = if trainer.remainder().is_some() { 4 } else { 0 };
-    net.params.parameter_count() * (net.weights.dtype.bytes() + masters + 8)
+    let moments: u64 = trainer.moments().iter().map(|arena| arena.dtype.bytes()).sum();
+    net.params.parameter_count() * (net.weights.dtype.bytes() + masters + moments)
 }
 
 /// Writes what is asked for: a milestone, and the newest checkpoint, to which `latest` then points and for which

@@ -30,8 +30,8 @@ pub(crate) struct Content {
     pub sections: Sections,
     /// The dtype of the weights.
     pub dtype: WeightDType,
-    /// Whether there are moments: a model that no step was taken with has none.
-    pub moments: bool,
+    /// The dtype of the moments; a model that no step was taken with has none.
+    pub moments: Option<WeightDType>,
 }
 
 /// Writes a whole checkpoint to `target`, or nothing; without state only the model.
@@ -57,17 +57,19 @@ pub(super) fn write(
     )?;
     dir.write_file("model/README.md", |w| w.write_all(content.card.as_bytes()))?;
     if with_state {
-        let masters = (content.dtype != WeightDType::F32).then_some(("masters", Section::Masters));
-        let moments = [("moment1", Section::Moment1), ("moment2", Section::Moment2)];
-        let moments = moments.into_iter().filter(|_| content.moments);
-        for (name, section) in masters.into_iter().chain(moments) {
+        let masters = ("masters", Section::Masters, WeightDType::F32);
+        let masters = (content.dtype != WeightDType::F32).then_some(masters);
+        let moments = content
+            .moments
+            .map(|dtype| [("moment1", Section::Moment1, dtype), ("moment2", Section::Moment2, dtype)]);
+        for (name, section, dtype) in masters.into_iter().chain(moments.into_iter().flatten()) {
             write_params(
                 &mut |name, fill| {
                     dir.write_file(&format!("state/{name}"), |w| fill(w)).map_err(io::Error::other)
                 },
                 name,
                 table,
-                WeightDType::F32,
+                dtype,
                 MAX_SHARD_BYTES,
                 &mut |param, first, into| values(section, param, first, into),
             )?;

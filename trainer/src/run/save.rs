@@ -4,7 +4,7 @@ use super::Run;
 use crate::TrainError;
 use crate::checkpoint::{Content, RunState, Sections};
 use crate::setup::Ready;
-use octo_model::WeightDType;
+use octo_model::{Trainer, WeightDType};
 use octo_ops::{DType, NUMERICS_VERSION};
 use octo_recipe::{ModelStart, Recipe};
 use std::time::{Instant, SystemTime};
@@ -51,7 +51,7 @@ impl Run<'_> {
             recipe: self.recipe.to_toml(),
             sections,
             dtype: if dtype == DType::Bf16 { WeightDType::Bf16 } else { WeightDType::F32 },
-            moments: true,
+            moments: Some(moments_dtype(trainer)),
         };
         if let Some(telemetry) = &mut self.telemetry {
             telemetry.saving(SystemTime::now())?;
@@ -61,6 +61,14 @@ impl Run<'_> {
             (self.saved, self.saved_at) = (Some(done), Instant::now());
         }
         Ok(())
+    }
+}
+
+/// The dtype of a trainer's moments, in files as on the device.
+pub(crate) fn moments_dtype(trainer: &Trainer) -> WeightDType {
+    match trainer.moments()[0].dtype {
+        DType::Bf16 => WeightDType::Bf16,
+        _ => WeightDType::F32,
     }
 }
 

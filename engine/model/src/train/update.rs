@@ -3,7 +3,7 @@
 use super::AdamWConfig;
 use crate::Flat;
 use crate::net::{Net, whole};
-use octo_ops::{AdamW, GradNorm, View};
+use octo_ops::{AdamW, GradNorm, Rounding, View};
 use octo_queue::{Queue, QueueError};
 
 /// Elements that one AdamW op updates at most: an axis has 32 bits.
@@ -16,6 +16,8 @@ pub(super) struct Update<'a> {
     pub(super) gradients: Flat,
     pub(super) remainder: Option<Flat>,
     pub(super) moments: [Flat; 2],
+    /// By which bf16 moments are rounded; `None` with f32 moments.
+    pub(super) seed: Option<u64>,
     pub(super) step_block: View,
     pub(super) result: View,
 }
@@ -50,6 +52,7 @@ impl Update<'_> {
                 beta2: optimizer.beta2 as f32,
                 eps: optimizer.eps as f32,
                 weight_decay: weight_decay as f32,
+                rounding: self.seed.map(|seed| Rounding { seed, first: range.start }),
             })?;
         }
         Ok(())

@@ -30,7 +30,7 @@ impl Spec for GradNorm {
                 let mut c = CaseBuilder::new();
                 let op = GradNorm {
                     grad: c.hard(DType::F32, &[elements]),
-                    step_block: c.values(DType::F32, &[StepBlock::WORDS], [0.0, 0.0, 0.0, clip, 0.0]),
+                    step_block: c.step_block([0.0, 0.0, 0.0, clip, 0.0], 0),
                     result: c.values(DType::F32, &[StepResult::WORDS], [2.5, 0.0, 0.0, 0.0]),
                 };
                 cases.push(c.finish(format!("f32/{elements}-clip_{clip}"), op));
@@ -39,7 +39,7 @@ impl Spec for GradNorm {
         let mut c = CaseBuilder::new();
         let op = GradNorm {
             grad: c.normal(DType::F32, &[70], 1.0),
-            step_block: c.values(DType::F32, &[StepBlock::WORDS], [0.0, 0.0, 0.0, 1e9, 0.0]),
+            step_block: c.step_block([0.0, 0.0, 0.0, 1e9, 0.0], 0),
             result: c.values(DType::F32, &[StepResult::WORDS], [f64::INFINITY, 0.0, 0.0, 0.0]),
         };
         cases.push(c.finish("f32/70-infinite_loss_halts", op));
@@ -47,7 +47,7 @@ impl Spec for GradNorm {
         let mut c = CaseBuilder::new();
         let op = GradNorm {
             grad: c.hard(DType::F32, &[3001]).slice_rows(1, 3000),
-            step_block: c.values(DType::F32, &[StepBlock::WORDS], [0.0, 0.0, 0.0, 1.0, 0.0]),
+            step_block: c.step_block([0.0, 0.0, 0.0, 1.0, 0.0], 0),
             result: c.values(DType::F32, &[StepResult::WORDS], [2.5, 0.0, 0.0, 0.0]),
         };
         cases.push(c.finish("f32/3000-from_the_second", op));

@@ -61,11 +61,7 @@ impl Spec for HeadLoss {
                         hidden: c.normal(mix.activation, &[tokens, 40], 1.0),
                         weight: c.normal(mix.weight, &[vocab, 40], 0.5),
                         labels: c.values(DType::I32, &[tokens], labels),
-                        step_block: c.values(
-                            DType::F32,
-                            &[StepBlock::WORDS],
-                            [0.0, 0.0, 0.0, 0.0, 1.0 / f64::from(tokens)],
-                        ),
+                        step_block: c.step_block([0.0, 0.0, 0.0, 0.0, 1.0 / f64::from(tokens)], 0),
                         loss: c.output(DType::F32, &[tokens]),
                         dhidden: c.output(mix.activation, &[tokens, 40]),
                         dweight: c.normal(DType::F32, &[vocab, 40], 0.1),
