@@ -6,9 +6,9 @@ use crate::Flat;
 use crate::net::{Net, Rows, flat};
 use buffers::{Activations, BySource, Inputs};
 use octo_ops::{DType, Forward, HeadLogprob, Program, Slot, StepBlock, StepResult, View};
-use octo_queue::{Queue, QueueError};
+use octo_queue::{Queue, QueueError, Region};
 use pass::Pass;
-use policy::Policy;
+use policy::{Policy, PolicyViews};
 use update::Update;
 
 pub use policy::{PolicyForward, PolicyShape};
@@ -55,6 +55,8 @@ pub struct TrainerOptions {
     pub recompute: Recompute,
     /// Micro-batches of policy losses; without them there are no programs and no buffers for such.
     pub policy: Option<PolicyShape>,
+    /// Where what a micro-batch leaves lies, in turns with what other phases leave; in buffers of its own otherwise.
+    pub region: Option<Region>,
 }
 
 /// One micro-batch on the host.
@@ -152,7 +154,7 @@ impl Trainer {
         net: Net,
         optimizer: AdamWConfig,
         shapes: &[Shape],
-        TrainerOptions { recompute, policy }: TrainerOptions,
+        TrainerOptions { recompute, policy, region }: TrainerOptions,
     ) -> Result<Trainer, QueueError> {
         let largest = check_shapes(shapes, policy)?;
         let mut arena = |name, dtype| flat(queue, name, dtype, &net.params);
@@ -185,7 +187,15 @@ impl Trainer {
                 sources: queue.tensor("source losses", DType::F32, &[sources, StepResult::WORDS])?,
             }),
         };
-        let all = Activations::allocate(queue, &net, largest.tokens, recompute)?;
+        let phase = |q: &mut Queue| -> Result<_, QueueError> {
+            let all = Activations::allocate(q, &net, largest.tokens, recompute)?;
+            let views = policy.map(|shape| PolicyViews::allocate(q, &net, shape)).transpose()?;
+            Ok((all, views))
+        };
+        let (all, policy_views) = match region {
+            Some(region) => queue.within(region, phase)?,
+            None => phase(queue)?,
+        };
         let update = Update { net: &net, optimizer, gradients, remainder, moments, step_block, result };
         let update = queue.capture(|q| update.run(q))?;
         let mut passes = Vec::new();
@@ -211,14 +221,14 @@ impl Trainer {
                 })?,
             });
         }
-        let policy = match policy {
+        let policy = match policy.zip(policy_views) {
             None => None,
-            Some(shape) => {
+            Some((shape, views)) => {
                 let (a, inputs) = (all.first_rows(shape.tokens), inputs.of(shape.inputs()));
                 let by_source = None;
                 let pass =
                     Pass { net: &net, a: &a, inputs, by_source, step_block, result, gradients, recompute };
-                Some(Policy::new(queue, &pass, shape)?)
+                Some(Policy::new(queue, &pass, shape, views)?)
             }
         };
         Ok(Trainer {

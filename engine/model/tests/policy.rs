@@ -117,7 +117,7 @@ impl Run {
         let net = Net::allocate(&mut queue, config, dtype, 128).unwrap();
         let policy = Some(PolicyShape { tokens, documents: 4, support: true });
         let shape = Shape { tokens: TOKENS, documents: 4, sequences: 1, sources: 1 };
-        let options = TrainerOptions { recompute, policy };
+        let options = TrainerOptions { recompute, policy, ..TrainerOptions::default() };
         let trainer = Trainer::with(&mut queue, net, OPTIMIZER, &[shape], options).unwrap();
         queue.seal();
         trainer.net().randomise(&mut queue, 3, trainer.remainder()).unwrap();
