@@ -28,7 +28,7 @@
 // keys and values. Beside it stands shared memory: with sixteen rows a warp a fragment serves two mma, so an mma takes two
 // clocks of reads. That is the rate of an A100's tensor cores (an mma of 4,096 operations in two clocks) and half that of
 // an H200's, where it bounds this kernel to 474 TFLOP/s at 1.755 GHz; a tile of 32 rows a warp would halve the reads.
-// Blocks that walk long contexts alone do not fill a device: attention_segments.cu deals out their segments.
+// Few blocks do not fill a device: attention_segments.cu has what decodes few rows.
 // Measured: not yet.
 #include "attention_tile.cuh"
 
@@ -39,7 +39,7 @@ extern "C" __global__ void __launch_bounds__(Tile::THREADS, Tile::RESIDENT)
   AttentionWork work;
   if (!work.find<Tile::ROWS, true>(arguments, blockIdx.x, arguments.group)) return;
   extern __shared__ __align__(128) unsigned char shared[];
-  AttentionPipeline<Tile, false> pipeline(arguments, work, shared_address(shared));
+  AttentionPipeline<Tile> pipeline(arguments, work, shared_address(shared));
   pipeline.run();
   pipeline.finish();
 }

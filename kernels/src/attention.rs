@@ -1,4 +1,5 @@
-//! Launcher of `cuda/attention.cu`, and of `attention_segments.cu` with `attention_merge.cu` where few rows have long contexts.
+//! Launcher of `cuda/attention.cu`, and where rows are few of `attention_segments.cu`, with `attention_merge.cu` where their
+//! contexts are long.
 
 use crate::tuning::Tuning;
 use crate::{Addresses, Launch, LaunchError, Operands, arguments};
@@ -51,7 +52,7 @@ arguments! {
         pub sums: u64,
         /// Largest score and sum of the probabilities of each, beside them.
         pub states: u64,
-        /// Segments that a document's pages have room for, or 0.
+        /// Segments that a document's pages have room for, or 0 where blocks walk all keys.
         pub segments: u32,
         /// Fills the struct.
         pub unused: u32,
@@ -66,8 +67,9 @@ const MERGE_THREADS: u32 = 128;
 /// out = softmax(scale · q·kᵀ) · v, causal within documents.
 ///
 /// How many tiles the documents make is known on the device alone: there is a block for each tile that there can be, and
-/// those past the last end at once. How long contexts are is known there alone too: where tiles are low, few, and pages have
-/// room for several segments, a tile gets several blocks, and a second launch merges what they leave. Bits are the same.
+/// those past the last end at once. How long contexts are is known there alone too: where tiles are low and few, blocks walk
+/// segments of keys with several warps each; where pages have room for several segments, a tile gets several blocks, and a
+/// second launch merges what they leave. Bits are the same.
 ///
 /// # Errors
 /// [`LaunchError`].
@@ -133,20 +135,26 @@ pub fn attention(op: &Attention, at: &dyn Addresses, tuning: &Tuning) -> Result<
     let segments = pages.div_ceil(SEGMENT / PAGE_TOKENS);
     let states = rows * kv_heads as u64 * u64::from(segments);
     let sums_bytes = states * u64::from(op.head_dim) * 4;
-    let apart = tuning.attention_segments(&row.tile, blocks, segments);
-    let apart = apart.and_then(|apart| Some((apart, operands.workspace(sums_bytes + states * 8).ok()?)));
-    let mut launches = match apart {
-        None => operands.launch(&row.entry, blocks, row.tile.threads(), &arguments)?,
+    // A segment without others is the row, and needs no room.
+    let apart = tuning.attention_segments(&row.tile, blocks, segments).and_then(|apart| match segments {
+        1 => Some((apart, None)),
+        _ => Some((apart, Some(operands.workspace(sums_bytes + states * 8).ok()?))),
+    });
+    let (entry, threads, shared_bytes, turns) = match apart {
+        None => (&row.entry, row.tile.threads(), row.tile.shared_bytes(), 1),
         Some(((row, turns), workspace)) => {
-            arguments =
-                AttentionArguments { sums: workspace, states: workspace + sums_bytes, segments, ..arguments };
-            let mut walk = operands.launch(&row.entry, blocks, row.tile.threads(), &arguments)?;
-            walk.iter_mut().for_each(|launch| launch.grid[1] = turns);
-            walk
+            arguments.segments = segments;
+            arguments.sums = workspace.unwrap_or(0);
+            arguments.states = workspace.map_or(0, |workspace| workspace + sums_bytes);
+            (&row.entry, row.tile.threads(), row.tile.shared_bytes(), turns)
         }
     };
-    launches.iter_mut().for_each(|launch| launch.shared_bytes = row.tile.shared_bytes());
-    if arguments.segments > 0 {
+    let mut launches = operands.launch(entry, blocks, threads, &arguments)?;
+    for launch in &mut launches {
+        launch.grid[1] = turns;
+        launch.shared_bytes = shared_bytes;
+    }
+    if arguments.segments > 1 {
         let threads = op.head_dim / 4;
         let rows_a_block = MERGE_THREADS / threads;
         let blocks = (rows * kv_heads as u64).div_ceil(rows_a_block.into());
@@ -214,8 +222,9 @@ mod tests {
     #[test]
     fn one_query_a_document_takes_the_low_tile_and_the_strides_of_pages() {
         let (launch, a) = launch(&paged(6, [4, 2, 64]));
-        assert_eq!(launch.entry, "attention_sm80_hd64_16x64_s4");
-        assert_eq!((launch.grid, launch.block), ([6 * 2, 1, 1], [32, 1, 1]));
+        assert_eq!(launch.entry, "attention_segments_sm80_hd64_16x16_s5");
+        assert_eq!((launch.grid, launch.block), ([6 * 2, 1, 1], [256, 1, 1]));
+        assert_eq!((a.segments, a.sums, a.states), (1, 0, 0));
         assert_eq!([a.positions >> 40, a.page_table >> 40], [7, 8]);
         assert_eq!((a.pages_a_document, a.k_stride), (5, 2 * 64 * 64));
     }
@@ -226,10 +235,10 @@ mod tests {
         op.page_table = Some(Flat::view(8, DType::U32, &[6, 40]));
         let launches = attention(&op, &Flat, &Tuning::new(Capability::A100)).unwrap();
         let [walk, merge] = launches.as_slice() else { panic!("{launches:?}") };
-        assert_eq!(walk.entry, "attention_segments_sm80_hd128_16x64_s4");
+        assert_eq!(walk.entry, "attention_segments_sm80_hd128_16x16_s2");
         // 40 pages have room for parts of three segments.
-        assert_eq!((walk.grid, walk.block), ([6 * 2, 3, 1], [32, 1, 1]));
-        assert_eq!(walk.shared_bytes, (16 + 4 * 64) * 128 * 2);
+        assert_eq!((walk.grid, walk.block), ([6 * 2, 3, 1], [256, 1, 1]));
+        assert_eq!(walk.shared_bytes, 2 * 8 * 16 * 4 + 16 * 1024 * 2 + 4 * 16384);
         let a: AttentionArguments = arguments_of(walk);
         assert_eq!((a.segments, a.sums, a.states), (3, WORKSPACE, WORKSPACE + 6 * 4 * 3 * 80 * 4));
         // Twenty threads a row, six rows a block.

@@ -73,11 +73,11 @@ pub fn units(folder: &Path) -> Result<Vec<Unit>, SourceError> {
     }
     let mut units = Vec::new();
     let products = rows().iter().chain(head_parts_rows()).map(|row| (&row.entry, row.source, &row.defines));
-    let attention = attention_rows().iter().chain(attention_segment_rows());
-    let attention = attention.map(|row| (&row.entry, row.source, &row.defines));
+    let attention = attention_rows().iter().map(|row| (&row.entry, row.source, &row.defines));
+    let segments = attention_segment_rows().iter().map(|row| (&row.entry, row.source, &row.defines));
     let backward = attention_backward_rows().iter().map(|row| (&row.entry, row.source, &row.defines));
     let mut varied = BTreeSet::new();
-    for (entry, source, defines) in products.chain(attention).chain(backward) {
+    for (entry, source, defines) in products.chain(attention).chain(segments).chain(backward) {
         if !stems.contains(source) {
             return Err(SourceError::NoSource { source_stem: source.into(), folder: folder.to_path_buf() });
         }

@@ -12,7 +12,7 @@ mod table;
 mod tile;
 
 pub use table::{attention_backward_rows, attention_rows, attention_segment_rows, head_parts_rows, rows};
-pub use tile::{AttentionBackwardTile, AttentionGradient, AttentionTile, Tile};
+pub use tile::{AttentionBackwardTile, AttentionGradient, AttentionSegmentTile, AttentionTile, Tile};
 
 use std::collections::BTreeMap;
 
@@ -209,20 +209,26 @@ impl Tuning {
             .ok_or_else(|| self.no_row("attention"))
     }
 
-    /// The row that walks segments of the keys, and the number of blocks that a tile's segments are dealt out to, where
-    /// `blocks` of `tile` leave a device with room for more and tables of pages have so many segments. None where each
-    /// block should walk all of its keys, and where the user has fixed a row that does.
+    /// The row whose blocks walk segments of the keys by several warps, and the number of blocks that a tile's segments are
+    /// dealt out to, where `blocks` of `tile` leave a device with room for more and tables of pages have so many segments.
+    /// None where each block should walk all of its keys by one warp: where there are no tables, where so many blocks wait
+    /// side by side that none needs to hurry, and where the user has fixed a row that does.
     pub fn attention_segments(
         &self,
         tile: &AttentionTile,
         blocks: u64,
         segments: u32,
-    ) -> Option<(&'static Row<AttentionTile>, u32)> {
-        let row = attention_segment_rows().iter().find(|row| row.tile == *tile)?;
-        let wanted = SEGMENT_TURNS * u64::from(self.capability.multiprocessors * tile.resident);
+    ) -> Option<(&'static Row<AttentionSegmentTile>, u32)> {
+        let low = tile.rows == AttentionSegmentTile::ROWS && self.fixed_attention.is_none();
+        let fits = |row: &&Row<AttentionSegmentTile>| {
+            low && row.tile.head_dim == tile.head_dim
+                && row.tile.shared_bytes() <= self.capability.shared_bytes
+        };
+        let row = attention_segment_rows().iter().find(fits)?;
+        let wanted = SEGMENT_TURNS * u64::from(self.capability.multiprocessors * row.tile.resident);
         // A grid has at most 65,535 blocks along its second axis.
         let apart = wanted.div_ceil(blocks.max(1)).min(segments.min(u16::MAX.into()).into()) as u32;
-        (apart > 1 && self.fixed_attention.is_none()).then_some((row, apart))
+        (blocks < wanted && apart > 0).then_some((row, apart))
     }
 
     /// The row for a product that leaves sums of parts in place of `m` × `n` logits, with the tile that [`Tuning::row`] chooses

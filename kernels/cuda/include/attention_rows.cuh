@@ -28,8 +28,10 @@ struct AttentionWork {
     u32 before = 0;
 #pragma unroll 1
     for (u32 base = 0; base < a.documents; base += WARP) {
-      const u32 d = base + lane;
-      const u32 from = d < a.documents ? a.cu_seqlens[d] : 0, end = d < a.documents ? a.cu_seqlens[d + 1] : 0;
+      // Documents past the last are empty; both bounds are asked for at once.
+      const u32 d = base + lane, next = d + 1;
+      const u32 from = a.cu_seqlens[d < a.documents ? d : a.documents];
+      const u32 end = a.cu_seqlens[next < a.documents ? next : a.documents];
       const u32 to = end < a.tokens ? end : a.tokens, own = to > from ? (to - from) * rows_a_token : 0;
       const u32 tiles = (own + ROWS - 1) / ROWS;
       u32 upto = tiles;

@@ -9,11 +9,8 @@
 // ascending. A key that a row does not see has probability +0, and adding +0 or multiplying by 1 changes no bit but
 // the sign of a zero, which `finish` takes away. So blocks, warps and stages may be left out where no row sees a key.
 #pragma once
-#include "attention_rows.cuh"
-#include "attention_state.cuh"
+#include "attention_keys.cuh"
 #include "local.cuh"
-
-constexpr u32 KEY_BLOCK = 128, PAGE_TOKENS = 64;
 
 // Head dimension as it is computed, rows of a block, keys of a stage, blocks that share a multiprocessor. A warp has 16 rows.
 template <u32 HEAD_DIM_, u32 ROWS_, u32 STAGE_KEYS_, u32 RESIDENT_>
@@ -33,23 +30,6 @@ struct AttentionTile {
   static_assert(ROWS % 16 == 0 && HEAD_DIM % 64 == 0 && PAGE_TOKENS % STAGE_KEYS == 0 && 2 * PARTS % STAGES == 0);
 };
 
-// One row as a thread sees it.
-struct AttentionRow {
-  u32 token, head; // in the arena, and among all query heads
-  i32 position;    // -1 where there is no such row
-
-  __device__ __forceinline__ AttentionRow(const AttentionArguments& a, const AttentionWork& work, u32 row) {
-    const u32 within = row / a.group;
-    token = work.begin + within;
-    head = work.kv_head * a.group + row % a.group;
-    if (row >= work.rows) {
-      position = -1;
-    } else {
-      position = static_cast<i32>(a.positions != nullptr ? a.positions[token] : within);
-    }
-  }
-};
-
 // State of a thread's two rows, g and g + 8 of the warp's sixteen: the largest score, the sum of what the thread saw or of
 // all, and the sums of the output as mma_m16n8k16 lays them out.
 template <u32 EIGHTS>
@@ -65,20 +45,12 @@ struct AttentionState {
   }
 };
 
-// The largest of what the threads of a quad hold of a row.
-__device__ __forceinline__ float quad_max(float x) {
-  x = fmaxf(x, __shfl_xor_sync(FULL_WARP, x, 1));
-  return fmaxf(x, __shfl_xor_sync(FULL_WARP, x, 2));
-}
-
-// The block's way through the keys: through all, or (APART) through those of every gridDim.y-th segment from number
-// blockIdx.y on. All threads of the block run it together.
-template <class Tile, bool APART>
+// The block's way through the keys. All threads of the block run it together.
+template <class Tile>
 struct AttentionPipeline {
-  static constexpr u32 SCORES = KEY_BLOCK / 8, PARTS = Tile::PARTS, STAGE_KEYS = Tile::STAGE_KEYS;
+  static constexpr u32 PARTS = Tile::PARTS, STAGE_KEYS = Tile::STAGE_KEYS;
   static constexpr u32 ROW_BYTES = Tile::Keys::ROW_BYTES;
   // Whether lanes keep a segment's pages: a warp alone would wait for each, several hide each other's waiting.
-  static constexpr u32 SEGMENT_PAGES = KEY_SEGMENT / PAGE_TOKENS;
   static constexpr bool PAGES_STAY = Tile::ROWS == 16;
   using State = AttentionState<Tile::EIGHTS>;
   using Earlier = LocalArray<Tile::EIGHTS>;
@@ -111,7 +83,6 @@ struct AttentionPipeline {
 
   // Every segment, ascending, joined as they come.
   __device__ __forceinline__ void run() {
-    static_assert(!APART);
     copy_queries();
     see();
     begin(0);
@@ -121,22 +92,6 @@ struct AttentionPipeline {
       run_segment(segment);
       if (segment > 0) merge(earlier);
       if (segment + KEY_SEGMENT < keys) keep(earlier);
-    }
-    copy_async_wait<0>();
-  }
-
-  // The block's own segments. What comes of each goes to memory.
-  __device__ __forceinline__ void run_apart() {
-    static_assert(APART);
-    see();
-    u32 segment = blockIdx.y * KEY_SEGMENT;
-    if (segment >= keys) return;
-    copy_queries();
-    begin(segment);
-#pragma unroll 1
-    for (; segment < keys; segment += gridDim.y * KEY_SEGMENT) {
-      run_segment(segment);
-      put(segment);
     }
     copy_async_wait<0>();
   }
@@ -209,12 +164,6 @@ struct AttentionPipeline {
     }
   }
 
-  // Where the block of keys after `block` begins.
-  __device__ __forceinline__ u32 after(u32 block) const {
-    const u32 next = block + KEY_BLOCK;
-    return APART && next % KEY_SEGMENT == 0 ? next + (gridDim.y - 1) * KEY_SEGMENT : next;
-  }
-
   // The segment that begins at `segment`, from nothing to its state.
   __device__ __forceinline__ void run_segment(u32 segment) {
     now.clear();
@@ -267,7 +216,7 @@ struct AttentionPipeline {
   __device__ __forceinline__ void next_stage(u32 block) {
     copy_async_wait<Tile::STAGES - 2>();
     __syncthreads();
-    copy_stage<STAGE + Tile::STAGES - 1>(block, after(block));
+    copy_stage<STAGE + Tile::STAGES - 1>(block, block + KEY_BLOCK);
   }
 
   template <u32... STEP>
@@ -321,17 +270,7 @@ struct AttentionPipeline {
   // From scores to probabilities, rounded and laid out as left operands of steps of 16 keys. Raises the maximum, rescales
   // the state, adds to the sum: of each thread the keys 2t and 2t + 1 of every eight, ascending.
   __device__ __forceinline__ void soften(u32 block, float (&scores)[SCORES][4], u32 (&p)[SCORES / 2][4]) {
-    if (block + KEY_BLOCK > common_keys) {
-      const i32 own = block + threadIdx.x % 4 * 2;
-#pragma unroll
-      for (u32 j = 0; j < SCORES; ++j) {
-#pragma unroll
-        for (u32 e = 0; e < 4; ++e) {
-          const i32 key = own + static_cast<i32>(j * 8 + e % 2);
-          scores[j][e] = key > position[e / 2] ? -__int_as_float(0x7f800000) : scores[j][e];
-        }
-      }
-    }
+    if (block + KEY_BLOCK > common_keys) hide(block, position, scores);
 #pragma unroll
     for (u32 half = 0; half < 2; ++half) {
       float raised = now.max[half];
@@ -411,35 +350,6 @@ struct AttentionPipeline {
     for (u32 j = 0; j < Tile::EIGHTS; ++j) {
       const float(&out)[4] = now.out[j];
       earlier.set(j, make_float4(out[0], out[1], out[2], out[3]));
-    }
-  }
-
-  // What came of the segment, of each row that sees a key of it: sixteen bytes a lane, whole sectors.
-  __device__ __forceinline__ void put(u32 segment) const {
-    const u32 lane = threadIdx.x % WARP, heads = a.kv_heads * a.group;
-#pragma unroll
-    for (u32 half = 0; half < 2; ++half) {
-      const u32 row = work.first + threadIdx.x / WARP * 16 + lane / 4 + half * 8;
-      const u32 token = work.begin + row / a.group, head = work.kv_head * a.group + row % a.group;
-      const u64 place = (static_cast<u64>(token) * heads + head) * a.segments + segment / KEY_SEGMENT;
-      const bool there = position[half] >= static_cast<i32>(segment);
-      if (there && lane % 4 == 0) {
-        store_8(a.states + place * 2, make_uint2(__float_as_uint(now.max[half]), __float_as_uint(now.sum[half])));
-      }
-      float* sums = a.sums + place * a.head_dim;
-#pragma unroll
-      for (u32 j = 0; j < Tile::EIGHTS; j += 2) {
-        u32 v[4];
-#pragma unroll
-        for (u32 e = 0; e < 2; ++e) {
-          v[e] = __float_as_uint(now.out[j][half * 2 + e]);
-          v[2 + e] = __float_as_uint(now.out[j + 1][half * 2 + e]);
-          exchange<1>(v[e], v[2 + e]);
-        }
-        // Lanes 2i and 2i + 1 now have four columns each, of this eight and of the next.
-        const u32 column = (j + lane % 2) * 8 + lane % 4 / 2 * 4;
-        if (there && column < a.head_dim) store_16(sums + column, make_uint4(v[0], v[1], v[2], v[3]));
-      }
     }
   }
 };

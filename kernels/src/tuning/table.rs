@@ -1,6 +1,6 @@
 //! The rows themselves: tiles, and why each is there.
 
-use super::{AttentionBackwardTile, AttentionGradient, AttentionTile, Row, Tile};
+use super::{AttentionBackwardTile, AttentionGradient, AttentionSegmentTile, AttentionTile, Row, Tile};
 use std::sync::LazyLock;
 
 /// Every row of a matrix product.
@@ -19,7 +19,7 @@ pub fn attention_rows() -> &'static [Row<AttentionTile>] {
 }
 
 /// Every row of attention whose blocks go through segments of the keys, for `attention_merge` to join.
-pub fn attention_segment_rows() -> &'static [Row<AttentionTile>] {
+pub fn attention_segment_rows() -> &'static [Row<AttentionSegmentTile>] {
     &ATTENTION_SEGMENT_TABLE
 }
 
@@ -142,25 +142,46 @@ const WIDE: Reasoned = (
 );
 
 static ATTENTION_TABLE: LazyLock<Vec<Row<AttentionTile>>> = LazyLock::new(|| {
-    ATTENTIONS.iter().map(|&(tile, reason)| attention_row("attention", tile, reason)).collect()
+    let row = |&(tile, reason): &(AttentionTile, &'static str)| {
+        let AttentionTile { head_dim, rows, stage_keys, resident } = tile;
+        let entry = format!("attention_sm80_hd{head_dim}_{rows}x{stage_keys}_s{}", AttentionTile::STAGES);
+        let defines =
+            vec![("ENTRY", entry.clone()), ("TILE", format!("{head_dim},{rows},{stage_keys},{resident}"))];
+        let (op, arch, source, bits) = ("attention", "sm_80", "attention", ATTENTION_BITS);
+        Row { op, arch, source, entry, defines, tile, bits, reason }
+    };
+    ATTENTIONS.iter().map(row).collect()
 });
 
-static ATTENTION_SEGMENT_TABLE: LazyLock<Vec<Row<AttentionTile>>> = LazyLock::new(|| {
-    let reason =
-        "decode of contexts that few blocks would walk for long: a tile's segments are dealt out to many";
-    let low = ATTENTIONS.iter().filter(|(tile, _)| tile.rows == 16);
-    low.map(|&(tile, _)| attention_row("attention_segments", tile, reason)).collect()
+static ATTENTION_SEGMENT_TABLE: LazyLock<Vec<Row<AttentionSegmentTile>>> = LazyLock::new(|| {
+    let row = |&(tile, reason): &(AttentionSegmentTile, &'static str)| {
+        let AttentionSegmentTile { head_dim, slot_keys, slots, resident } = tile;
+        let rows = AttentionSegmentTile::ROWS;
+        let entry = format!("attention_segments_sm80_hd{head_dim}_{rows}x{slot_keys}_s{slots}");
+        let defines =
+            vec![("ENTRY", entry.clone()), ("TILE", format!("{head_dim},{slot_keys},{slots},{resident}"))];
+        let (op, arch, bits) = ("attention_segments", "sm_80", ATTENTION_BITS);
+        Row { op, arch, source: op, entry, defines, tile, bits, reason }
+    };
+    ATTENTION_SEGMENTS.iter().map(row).collect()
 });
 
-/// The op is the source's name too.
-fn attention_row(op: &'static str, tile: AttentionTile, reason: &'static str) -> Row<AttentionTile> {
-    let AttentionTile { head_dim, rows, stage_keys, resident } = tile;
-    let entry = format!("{op}_sm80_hd{head_dim}_{rows}x{stage_keys}_s{}", AttentionTile::STAGES);
-    let defines =
-        vec![("ENTRY", entry.clone()), ("TILE", format!("{head_dim},{rows},{stage_keys},{resident}"))];
-    let bits = "keys in blocks of 128 and segments of 1,024, ascending (docs/numerics.md)";
-    Row { op, arch: "sm_80", source: op, entry, defines, tile, bits, reason }
-}
+const ATTENTION_BITS: &str = "keys in blocks of 128 and segments of 1,024, ascending (docs/numerics.md)";
+
+const ATTENTION_SEGMENTS: [(AttentionSegmentTile, &str); 3] = [
+    (
+        AttentionSegmentTile { head_dim: 64, slot_keys: 16, slots: 5, resident: 1 },
+        "decode of contexts that few blocks would walk for long: 80 KiB of keys on their way, then 48 KiB of values",
+    ),
+    (
+        AttentionSegmentTile { head_dim: 128, slot_keys: 16, slots: 2, resident: 1 },
+        "the same: 64 KiB of keys; with sixteen a slot two chains of products run side by side",
+    ),
+    (
+        AttentionSegmentTile { head_dim: 256, slot_keys: 8, slots: 2, resident: 1 },
+        "the same with wide heads: a slot of eight keys takes 4 KiB of each warp's 8 KiB",
+    ),
+];
 
 const ATTENTIONS: [(AttentionTile, &str); 6] = [
     (

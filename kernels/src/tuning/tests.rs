@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 #[test]
 fn entries_are_unique() {
     let products = rows().iter().chain(head_parts_rows()).map(|row| row.entry.as_str());
-    let attention = attention_rows().iter().chain(attention_segment_rows());
-    let attention = attention.map(|row| row.entry.as_str());
+    let attention = attention_rows().iter().map(|row| row.entry.as_str());
+    let attention = attention.chain(attention_segment_rows().iter().map(|row| row.entry.as_str()));
     let backward = attention_backward_rows().iter().map(|row| row.entry.as_str());
     let entries: BTreeSet<&str> = products.chain(attention).chain(backward).collect();
     let attention = attention_rows().len() + attention_segment_rows().len();
@@ -33,7 +33,10 @@ fn every_tile_fits_the_smallest_ampere_and_its_promised_neighbours() {
     let backward = attention_backward_rows()
         .iter()
         .map(|Row { entry, tile, .. }| (entry, tile.shared_bytes(), tile.resident, tile.threads()));
-    for (entry, bytes, resident, threads) in products.chain(attention).chain(backward) {
+    let segments = attention_segment_rows()
+        .iter()
+        .map(|Row { entry, tile, .. }| (entry, tile.shared_bytes(), tile.resident, tile.threads()));
+    for (entry, bytes, resident, threads) in products.chain(attention).chain(segments).chain(backward) {
         // A block may take 99 KiB on 8.6 and 8.9; a multiprocessor of an A100 has 164 KiB and 64 Ki registers,
         // each block costs 1 KiB of its own.
         assert!(bytes <= 99 * 1024, "{entry}: {bytes}");
@@ -94,13 +97,15 @@ fn segments_are_dealt_out_where_blocks_are_few() {
         let tile = tuning.attention(128, rows).unwrap().tile;
         tuning.attention_segments(&tile, blocks, segments).map(|(row, apart)| (row.entry.as_str(), apart))
     };
-    let entry = "attention_segments_sm80_hd128_16x64_s4";
-    // Four turns of 108 multiprocessors with two blocks each.
-    assert_eq!(apart(&tuning, 4, 8, 128), Some((entry, 108)));
+    let entry = "attention_segments_sm80_hd128_16x16_s2";
+    // Four turns of 108 multiprocessors with a block each.
+    assert_eq!(apart(&tuning, 4, 8, 128), Some((entry, 54)));
     assert_eq!(apart(&tuning, 4, 8, 5), Some((entry, 5)));
-    assert_eq!(apart(&tuning, 4, 432, 128), Some((entry, 2)));
-    assert_eq!(apart(&tuning, 4, 864, 128), None);
-    assert_eq!(apart(&tuning, 4, 8, 1), None);
+    assert_eq!(apart(&tuning, 4, 216, 128), Some((entry, 2)));
+    assert_eq!(apart(&tuning, 4, 432, 128), None);
+    assert_eq!(apart(&tuning, 4, 8, 1), Some((entry, 1)));
+    assert_eq!(apart(&tuning, 4, 432, 1), None);
+    // Packed rows have no pages.
     assert_eq!(apart(&tuning, 4, 8, 0), None);
     // Tall tiles walk all keys, and so does what a user has fixed.
     assert_eq!(apart(&tuning, 17, 8, 128), None);

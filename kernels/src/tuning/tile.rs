@@ -1,5 +1,6 @@
 //! What a block has of an op's work: shapes of tiles, and what they cost in threads and shared memory. What a tile means to
-//! its kernel is said in `cuda/include/gemm_tile.cuh`, `attention_tile.cuh` and `attention_backward_tile.cuh`.
+//! its kernel is said in `cuda/include/gemm_tile.cuh`, `attention_tile.cuh`, `attention_segment.cuh` and
+//! `attention_backward_tile.cuh`.
 
 /// A block's tile of a matrix product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +61,36 @@ impl AttentionTile {
     /// Dynamic shared memory of a block in bytes: the queries and every stage in bf16.
     pub const fn shared_bytes(&self) -> u32 {
         2 * (self.rows + AttentionTile::STAGES * self.stage_keys) * self.head_dim
+    }
+}
+
+/// A block's tile of attention over one segment of 1,024 keys: sixteen rows, a warp for each 128 keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttentionSegmentTile {
+    /// Elements of a head as they are computed; a narrower head is filled up with zeros.
+    pub head_dim: u32,
+    /// Keys of a slot of each warp's ring.
+    pub slot_keys: u32,
+    /// Slots of the ring.
+    pub slots: u32,
+    /// Blocks that share a multiprocessor, for `__launch_bounds__`.
+    pub resident: u32,
+}
+
+impl AttentionSegmentTile {
+    /// Rows.
+    pub(crate) const ROWS: u32 = 16;
+
+    /// Threads of a block.
+    pub const fn threads(&self) -> u32 {
+        256
+    }
+
+    /// Dynamic shared memory of a block in bytes: two numbers a row and block of keys; probabilities of sixteen rows in bf16
+    /// and four stages of 16 KiB of values, where queries and rings of keys lie before.
+    pub const fn shared_bytes(&self) -> u32 {
+        let (rows, keys) = (AttentionSegmentTile::ROWS, 1024);
+        2 * rows * 8 * 4 + rows * keys * 2 + 4 * 16384
     }
 }
 

@@ -20,5 +20,6 @@ mod plant;
 mod problem;
 mod races;
 mod scopes;
+mod segments;
 mod values;
 mod wrapped;

@@ -132,6 +132,7 @@ impl Spec for Attention {
         for heads in [[2, 2, 48], [2, 1, 80], [1, 1, 256]] {
             cases.push(packed_case(CaseBuilder::new(), DType::Bf16, &[0, 3, 90], heads));
         }
+        cases.push(packed_case(CaseBuilder::new(), DType::Bf16, &[0, 3, 9], [2, 1, 144]));
         cases.push(packed_case(CaseBuilder::new(), DType::Bf16, &[0, 1100], [1, 1, 16]));
         for (dtype, head_dims) in [(DType::F32, &[16][..]), (DType::Bf16, &[16, 64, 128, 144])] {
             for &head_dim in head_dims {
