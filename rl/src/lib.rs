@@ -13,6 +13,7 @@ mod advantage;
 mod alarms;
 mod error;
 mod gather;
+mod holding;
 mod importance;
 mod kl;
 mod learn;

@@ -3,6 +3,7 @@
 use crate::advantage::{Estimator, Scored, advantages};
 use crate::alarms::History;
 use crate::gather::{Asking, Gathered, gather};
+use crate::holding::allocate;
 use crate::learn::{Learner, Lesson, estimator, objective, under};
 use crate::metrics::RlMetrics;
 use crate::prompts::{Making, Prompt, PromptFormat};
@@ -10,17 +11,15 @@ use crate::reward::{Judge, check_golds};
 use crate::rollout::{Sample, Sampler};
 use crate::validation::{Held, Measured, score};
 use crate::{RlError, report};
-use octo_infer::{Limits, Sampling, Session};
+use octo_infer::{Sampling, Session};
 use octo_model::hf::model_path;
-use octo_model::{ModelConfig, ModelDir, Net, PolicyShape, Recompute, Trainer, TrainerOptions};
+use octo_model::{ModelConfig, ModelDir, Net, Trainer};
 use octo_ops::DType;
 use octo_queue::Queue;
 use octo_recipe::{Advantage, KlPlace, ModelStart, Recipe, Rl, RlSampling};
 use octo_rows::Split;
 use octo_text::Tokenizer;
-use octo_trainer::{
-    Keeper, Observer, Opened, RunState, Saved, Stop, TrainError, TrainOptions, adamw, moments,
-};
+use octo_trainer::{Keeper, Observer, Opened, RunState, Saved, Stop, TrainError, TrainOptions};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -115,13 +114,16 @@ pub fn reinforce(
     judge.probe(&rl.rewards, &prompts.prompts)?;
     let mut reference = None;
     let allocate = &mut |queue: &mut Queue, recipe: &Recipe, config: &ModelConfig, dtype: DType| {
-        allocate(recipe, rl, longest_held, queue, config, dtype, &mut reference)
+        let held = allocate(recipe, rl, longest_held, queue, config, dtype)?;
+        reference = held.reference;
+        Ok((held.trainer, held.session))
     };
     let (keeper, opened) = Keeper::open(recipe, options, watcher.observer(), allocate)?;
     let Opened { mut queue, trainer, session, tokenizer, recipe, step, consumed_tokens, state } = opened;
     if sampling(rl).is_cut() {
         let of_supports = |name: &str| ["infer drawn", "policy support"].contains(&name);
-        let bytes: u64 = queue.memory().iter().filter(|(name, _)| of_supports(name)).map(|(_, b)| b).sum();
+        let bytes: u64 =
+            queue.in_regions().iter().filter(|(name, _)| of_supports(name)).map(|(_, b)| b).sum();
         let mib = bytes.div_ceil(1 << 20);
         watcher.note(&format!("cuts     {mib} MiB on the device for what they leave to be drawn from"));
     }
@@ -204,7 +206,7 @@ fn stop_tokens(trainer: &Trainer, tokenizer: &Tokenizer) -> Vec<u32> {
 }
 
 /// How responses are drawn.
-fn sampling(rl: &Rl) -> Sampling {
+pub(crate) fn sampling(rl: &Rl) -> Sampling {
     let RlSampling { temperature, top_k, top_p, min_p } = rl.sampling;
     Sampling {
         temperature: temperature as f32,
@@ -212,57 +214,6 @@ fn sampling(rl: &Rl) -> Sampling {
         top_p: top_p as f32,
         min_p: min_p as f32,
     }
-}
-
-/// Makes everything a run needs on the device, the reference included where there is one. Prompts that it is measured by may
-/// be longer than those it is trained on: `longest_held`.
-fn allocate(
-    recipe: &Recipe,
-    rl: &Rl,
-    longest_held: u64,
-    queue: &mut Queue,
-    config: &ModelConfig,
-    dtype: DType,
-    reference: &mut Option<Net>,
-) -> Result<(Trainer, Session), TrainError> {
-    let count = |what: &'static str, value: u64| {
-        u32::try_from(value).map_err(|_| TrainError::TooLarge { what, value })
-    };
-    let longest = rl.max_prompt_tokens.saturating_add(rl.longest_response());
-    let widest = rl.max_prompt_tokens.max(longest_held).saturating_add(rl.longest_response());
-    let positions = config.max_position_embeddings;
-    if widest > u64::from(positions) {
-        return Err(TrainError::Positions { sequence_length: widest, positions });
-    }
-    let context = count("max_response_tokens", widest)?;
-    let net = Net::allocate(queue, config.clone(), dtype, context)?;
-    let requests = rl.max_streams.min(rl.batch_prompts.saturating_mul(rl.samples_per_prompt));
-    let requests = count("max_streams", requests)?;
-    let cache_tokens = count("max_streams", (u64::from(requests) * longest).max(widest))?;
-    // One row a request that decodes, and some for prompts.
-    let limits = Limits { rows: requests.max(512), requests, context, cache_tokens };
-    // Where responses are drawn from a part of the vocabulary, the trainer has to know from which.
-    let support = sampling(rl).is_cut();
-    let session = match support {
-        true => Session::allocate_with_support(queue, &net, limits)?,
-        false => Session::allocate(queue, &net, limits)?,
-    };
-    *reference = match rl.kl.coefficient > 0.0 {
-        true => Some(Net::allocate(queue, config.clone(), dtype, context)?),
-        false => None,
-    };
-    let tokens = count("micro_batch_tokens", rl.micro_batch_tokens)?;
-    let recompute = match recipe.memory.recompute {
-        // What is kept of a micro-batch is small beside the pages of its rollout.
-        octo_recipe::Recompute::Auto | octo_recipe::Recompute::None => Recompute::None,
-        octo_recipe::Recompute::NormSwiglu => Recompute::NormSwiglu,
-        octo_recipe::Recompute::Ffn => Recompute::Ffn,
-        octo_recipe::Recompute::Block => Recompute::Block,
-    };
-    // Every row may be a document of its own.
-    let policy = Some(PolicyShape { tokens, documents: tokens, support });
-    let options = TrainerOptions { recompute, policy, moments: moments(recipe) };
-    Ok((Trainer::with(queue, net, adamw(recipe), &[], options)?, session))
 }
 
 /// The weights that the run began with.

@@ -154,6 +154,10 @@ fn an_rl_run_has_the_same_choice_and_goes_on_with_the_same_bits() {
     }
     assert!(file("single", "model/model.safetensors") != file("whole", "model/model.safetensors"));
     let resolved = |dir: &str| String::from_utf8(folder.read(&format!("{dir}/recipe.toml"))).unwrap();
-    assert!(resolved("single").contains("moments = \"f32\"") && resolved("whole").contains("moments = \"bf16\""));
-    assert!(String::from_utf8_lossy(&file("whole", "state/moment2.safetensors")[8..400]).contains("\"BF16\""));
+    assert!(
+        resolved("single").contains("moments = \"f32\"") && resolved("whole").contains("moments = \"bf16\"")
+    );
+    assert!(
+        String::from_utf8_lossy(&file("whole", "state/moment2.safetensors")[8..400]).contains("\"BF16\"")
+    );
 }

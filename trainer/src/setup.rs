@@ -181,7 +181,7 @@ pub(crate) fn allocate(
         }
     };
     let shapes = shapes(recipe)?;
-    let options = TrainerOptions { recompute, policy: None, moments: moments(recipe) };
+    let options = TrainerOptions { recompute, moments: moments(recipe), ..TrainerOptions::default() };
     let trainer = queue
         .with_forward(forward(recipe), |queue| Trainer::with(queue, net, adamw(recipe), &shapes, options))?;
     queue.seal();

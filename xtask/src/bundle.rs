@@ -57,7 +57,12 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         bytes = bytes - whole + std::fs::metadata(&program)?.len();
     }
     if bytes > MOST_BYTES {
-        bail!("{} has {bytes} bytes, more than {MOST_BYTES}", options.out.display());
+        bail!(
+            "{} has {:.1} MiB, more than {}: leave something out (MOST_BYTES in xtask/src/bundle.rs says why)",
+            options.out.display(),
+            bytes as f64 / 1_048_576.0,
+            MOST_BYTES >> 20,
+        );
     }
     println!("{}: {:.1} MiB; there: ./run.sh first OUT", options.out.display(), bytes as f64 / 1_048_576.0);
     Ok(())

@@ -87,7 +87,7 @@ impl Batch {
         let padded = |shape: &[u32]| shape.iter().product::<u32>().next_multiple_of(64);
         let total = shapes.iter().map(|shape| padded(shape)).sum();
         let words = queue.tensor("infer batch", DType::U32, &[total])?;
-        let mut offset = 0;
+        let mut offset = words.offset;
         let [cu_seqlens, gather, sampling, source, ids, positions, slots, page_table] = shapes.map(|shape| {
             let view = View::new(words.buffer, offset, DType::U32, shape);
             offset += 4 * u64::from(padded(shape));
@@ -159,8 +159,8 @@ impl Batch {
     /// Copies the pass to the device.
     pub fn upload(&mut self, queue: &mut Queue) -> Result<(), QueueError> {
         let table = self.page_table.slice_rows(0, self.requests as u32);
-        let used = (table.offset / 4) as usize + table.elements();
-        let to = View::new(self.words.buffer, 0, DType::U32, &[used as u32]);
+        let used = self.at(&table) + table.elements();
+        let to = self.words.slice_rows(0, used as u32);
         queue.upload(to, bytemuck::cast_slice(&self.host[..used]))
     }
 
@@ -199,6 +199,11 @@ impl Batch {
 
     /// The host's words of a part.
     fn part(&mut self, view: View) -> &mut [u32] {
-        &mut self.host[(view.offset / 4) as usize..][..view.elements()]
+        let at = self.at(&view);
+        &mut self.host[at..][..view.elements()]
+    }
+
+    fn at(&self, part: &View) -> usize {
+        ((part.offset - self.words.offset) / 4) as usize
     }
 }

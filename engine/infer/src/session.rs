@@ -159,7 +159,7 @@ impl Session {
             stream_out: stream,
         };
         let words = queue.tensor("infer drawn", u, &[3 + kept, places])?;
-        let at = |index: u64| index * 4 * u64::from(places);
+        let at = |index: u64| words.offset + index * 4 * u64::from(places);
         let drawn = |index: u64, dtype| View::new(words.buffer, at(index), dtype, &[places]);
         let support = (kept > 0).then(|| View::new(words.buffer, at(3), u, &[places, kept]));
         Ok(Session {
@@ -413,7 +413,7 @@ impl Drawn {
     fn home(&self, draws: usize, support: bool) -> View {
         let kept = self.support.filter(|_| support).map_or(0, |view| draws * view.row_elements());
         let words = 3 * self.tokens.rows() + kept;
-        View::new(self.tokens.buffer, 0, DType::U32, &[words as u32])
+        View::new(self.tokens.buffer, self.tokens.offset, DType::U32, &[words as u32])
     }
 }
 

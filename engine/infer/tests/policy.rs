@@ -5,7 +5,7 @@
 use octo_infer::{Limits, Request, Sampling, Session, generate};
 use octo_model::{AdamWConfig, MicroBatch, ModelConfig, Net, PolicyShape, Trainer, TrainerOptions};
 use octo_ops::DType;
-use octo_queue::{DeviceKind, open};
+use octo_queue::{DeviceKind, Queue, open};
 use serde_json::json;
 use std::ops::ControlFlow;
 
@@ -19,10 +19,20 @@ const CUTS: [Sampling; 5] = [
     Sampling { min_p: 0.1, temperature: 1.4, ..PLAIN },
     Sampling { temperature: 0.7, top_k: 90, top_p: 0.95, min_p: 0.001 },
 ];
+/// Bytes of a region with room for either phase of these tests.
+const REGION: u64 = 1 << 20;
 /// Of a set of 300 tokens.
 const WORDS: usize = 10;
 
-/// Draws from prompts in a crowd, packs what was drawn, and reads it again with the same weights.
+/// What rollouts and updates leave lies in buffers of their own, or in a region that they use in turns.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Memory {
+    Apart,
+    Shared,
+}
+
+/// Draws from prompts in a crowd, packs what was drawn, and reads it again with the same weights. Gives what was drawn over
+/// two steps, and the bits of its log-probabilities.
 fn drawn_and_read_again(
     kind: DeviceKind,
     dtype: DType,
@@ -30,7 +40,8 @@ fn drawn_and_read_again(
     new: usize,
     tokens: u32,
     sampling: Sampling,
-) {
+    memory: Memory,
+) -> Vec<(u32, u32)> {
     let config = json!({
         "model_type": "qwen2", "hidden_size": 32, "intermediate_size": 72, "num_hidden_layers": 2,
         "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "vocab_size": 300,
@@ -42,15 +53,31 @@ fn drawn_and_read_again(
     let limits = Limits { rows: 24, requests: 3, context: 320, cache_tokens: 640 };
     let is_cut = sampling.is_cut();
     let allocate = if is_cut { Session::allocate_with_support } else { Session::allocate };
-    let mut session = allocate(&mut queue, &net, limits).unwrap();
+    let region = (memory == Memory::Shared).then(|| queue.region("phases", REGION).unwrap());
+    let mut session = match region {
+        Some(region) => queue.within(region, |queue| allocate(queue, &net, limits)).unwrap(),
+        None => allocate(&mut queue, &net, limits).unwrap(),
+    };
     let shape = PolicyShape { tokens, documents: prompts.len() as u32, support: is_cut };
-    let options = TrainerOptions { policy: Some(shape), ..TrainerOptions::default() };
+    let options = TrainerOptions { policy: Some(shape), region, ..TrainerOptions::default() };
     // No shape of training's own micro-batches: a run may be of policy losses alone.
     let mut trainer = Trainer::with(&mut queue, net, OPTIMIZER, &[], options).unwrap();
+    // Of any format, all bits set are no number: it would show in whatever was read before it was written.
+    let all = region.map(|region| {
+        let words = REGION as u32 / 4;
+        queue.within(region, |queue| queue.tensor("all", DType::U32, &[words])).unwrap()
+    });
+    let poison = |queue: &mut Queue| {
+        if let Some(all) = all {
+            queue.upload(all, &vec![0xff; REGION as usize]).unwrap();
+        }
+    };
     queue.seal();
     trainer.net().randomise(&mut queue, 8, trainer.remainder()).unwrap();
 
+    let mut found = Vec::new();
     for step in 0..2u32 {
+        poison(&mut queue);
         let request = |(i, &length): (usize, &usize)| Request {
             prompt: (0..length as u32).map(|t| (t * t + 7 * t + 31 * i as u32 + step) % 300).collect(),
             max_new_tokens: new,
@@ -96,10 +123,13 @@ fn drawn_and_read_again(
         };
         let inverse = vec![1.0 / sampling.temperature; ids.len()];
         let kept = is_cut.then_some(kept.as_slice());
+        poison(&mut queue);
         let read = trainer.policy_forward(&mut queue, &batch, &inverse, kept).unwrap();
         let is_drawn = |(_, label): &(&f32, &i32)| **label >= 0;
         let again: Vec<f32> = read.logprobs.iter().zip(&labels).filter(is_drawn).map(|(&l, _)| l).collect();
         let drawn: Vec<f32> = completions.iter().flat_map(|c| &c.sampled_logprobs).copied().collect();
+        let tokens = completions.iter().flat_map(|c| &c.tokens);
+        found.extend(tokens.zip(&drawn).map(|(&token, logprob)| (token, logprob.to_bits())));
         assert_eq!(again.len(), prompts.len() * new);
         for (i, (again, drawn)) in again.iter().zip(&drawn).enumerate() {
             assert!(
@@ -115,24 +145,43 @@ fn drawn_and_read_again(
         trainer.update(&mut queue).unwrap();
         assert!(!trainer.finish(&mut queue).unwrap().unwrap().halted);
     }
+    found
 }
 
 #[test]
 fn cores_read_again_what_they_have_drawn() {
     for dtype in [DType::F32, DType::Bf16] {
-        drawn_and_read_again(DeviceKind::Cpu, dtype, &[1, 62, 130, 40], 20, 400, PLAIN);
+        drawn_and_read_again(DeviceKind::Cpu, dtype, &[1, 62, 130, 40], 20, 400, PLAIN, Memory::Apart);
     }
 }
 
 #[test]
 fn so_they_do_at_other_temperatures_and_where_the_distribution_was_cut() {
     for sampling in CUTS {
-        drawn_and_read_again(DeviceKind::Cpu, DType::F32, &[1, 62, 40], 20, 200, sampling);
+        drawn_and_read_again(DeviceKind::Cpu, DType::F32, &[1, 62, 40], 20, 200, sampling, Memory::Apart);
     }
 }
 
 #[test]
 fn kernels_read_again_what_they_have_drawn() {
-    drawn_and_read_again(DeviceKind::Sim, DType::Bf16, &[5, 17], 4, 32, PLAIN);
-    drawn_and_read_again(DeviceKind::Sim, DType::Bf16, &[5, 17], 4, 32, CUTS[4]);
+    for sampling in [PLAIN, CUTS[4]] {
+        drawn_and_read_again(DeviceKind::Sim, DType::Bf16, &[5, 17], 4, 32, sampling, Memory::Shared);
+    }
+}
+
+#[test]
+fn phases_that_use_memory_in_turns_draw_and_learn_as_those_that_have_their_own() {
+    let with = |kind, dtype, sampling, memory| {
+        let (prompts, new, tokens) =
+            if kind == DeviceKind::Cpu { ([3, 70], 20, 120) } else { ([5, 17], 4, 32) };
+        drawn_and_read_again(kind, dtype, &prompts, new, tokens, sampling, memory)
+    };
+    for (kind, dtype, sampling) in [
+        (DeviceKind::Cpu, DType::F32, CUTS[4]),
+        (DeviceKind::Cpu, DType::Bf16, PLAIN),
+        (DeviceKind::Sim, DType::Bf16, CUTS[4]),
+    ] {
+        let apart = with(kind, dtype, sampling, Memory::Apart);
+        assert_eq!(with(kind, dtype, sampling, Memory::Shared), apart);
+    }
 }

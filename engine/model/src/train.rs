@@ -6,9 +6,9 @@ use crate::Flat;
 use crate::net::{Net, Rows, flat};
 use buffers::{Activations, BySource, Inputs};
 use octo_ops::{DType, Forward, HeadLogprob, Program, Slot, StepBlock, StepResult, View};
-use octo_queue::{Queue, QueueError};
+use octo_queue::{Queue, QueueError, Region};
 use pass::Pass;
-use policy::Policy;
+use policy::{Policy, PolicyViews};
 use update::Update;
 
 pub use policy::{PolicyForward, PolicyShape};
@@ -70,6 +70,8 @@ pub struct TrainerOptions {
     pub policy: Option<PolicyShape>,
     /// What AdamW's moments are held in.
     pub moments: Moments,
+    /// Where what a micro-batch leaves lies, in turns with what other phases leave; in buffers of its own otherwise.
+    pub region: Option<Region>,
 }
 
 /// One micro-batch on the host.
@@ -167,7 +169,7 @@ impl Trainer {
         net: Net,
         optimizer: AdamWConfig,
         shapes: &[Shape],
-        TrainerOptions { recompute, policy, moments: held }: TrainerOptions,
+        TrainerOptions { recompute, policy, moments: held, region }: TrainerOptions,
     ) -> Result<Trainer, QueueError> {
         let largest = check_shapes(shapes, policy)?;
         let mut arena = |name, dtype| flat(queue, name, dtype, &net.params);
@@ -204,7 +206,15 @@ impl Trainer {
                 sources: queue.tensor("source losses", DType::F32, &[sources, StepResult::WORDS])?,
             }),
         };
-        let all = Activations::allocate(queue, &net, largest.tokens, recompute)?;
+        let phase = |q: &mut Queue| -> Result<_, QueueError> {
+            let all = Activations::allocate(q, &net, largest.tokens, recompute)?;
+            let views = policy.map(|shape| PolicyViews::allocate(q, &net, shape)).transpose()?;
+            Ok((all, views))
+        };
+        let (all, policy_views) = match region {
+            Some(region) => queue.within(region, phase)?,
+            None => phase(queue)?,
+        };
         let update = Update { net: &net, optimizer, gradients, remainder, moments, seed, step_block, result };
         let update = queue.capture(|q| update.run(q))?;
         let mut passes = Vec::new();
@@ -230,14 +240,14 @@ impl Trainer {
                 })?,
             });
         }
-        let policy = match policy {
+        let policy = match policy.zip(policy_views) {
             None => None,
-            Some(shape) => {
+            Some((shape, views)) => {
                 let (a, inputs) = (all.first_rows(shape.tokens), inputs.of(shape.inputs()));
                 let by_source = None;
                 let pass =
                     Pass { net: &net, a: &a, inputs, by_source, step_block, result, gradients, recompute };
-                Some(Policy::new(queue, &pass, shape)?)
+                Some(Policy::new(queue, &pass, shape, views)?)
             }
         };
         Ok(Trainer {

@@ -13,5 +13,5 @@ mod record;
 
 pub use device::{DeviceKind, OpenError, open, open_with};
 pub use octo_cpu::available_memory;
-pub use queue::{Queue, QueueError};
+pub use queue::{Queue, QueueError, Region};
 pub use record::{Event, Recording, record};

@@ -33,10 +33,34 @@ enum Step {
     End,
 }
 
+/// Memory that the phases of a run use in turns: what one has left there the next writes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Region {
+    buffer: BufferId,
+    bytes: u64,
+    /// Among the queue's regions.
+    index: usize,
+}
+
+/// A phase's tensors, being laid out in a region up to byte `used`.
+#[derive(Clone, Copy)]
+struct Layout {
+    region: Region,
+    used: u64,
+}
+
+/// Where tensors begin, as buffers do.
+const ALIGNMENT: u64 = 256;
+
 /// Memory and ops of one device, in order.
 pub struct Queue {
     backend: Box<dyn Backend>,
     buffers: Vec<(String, u64)>,
+    /// The same of tensors in regions.
+    within: Vec<(String, u64)>,
+    /// Bytes of each region that its tensors reach to.
+    extents: Vec<u64>,
+    layout: Option<Layout>,
     sealed: bool,
     capturing: bool,
     forward: Forward,
@@ -50,6 +74,9 @@ impl Queue {
         Queue {
             backend,
             buffers: Vec::new(),
+            within: Vec::new(),
+            extents: Vec::new(),
+            layout: None,
             sealed: false,
             capturing: false,
             forward: Forward::Invariant,
@@ -74,15 +101,54 @@ impl Queue {
         self.backend.supports(op)
     }
 
-    /// A zeroed buffer for one contiguous tensor. Only before [`Queue::seal`]: afterwards buffers would move
-    /// under captured programs.
+    /// A zeroed buffer for one contiguous tensor, or its place in a region ([`Queue::within`]). Only before
+    /// [`Queue::seal`]: afterwards buffers would move under captured programs.
     pub fn tensor(&mut self, name: &str, dtype: DType, shape: &[u32]) -> Result<View, QueueError> {
-        self.refuse(self.sealed, || format!("buffer `{name}` asked for after start-up"))?;
         let bytes = shape.iter().fold(dtype.bytes(), |bytes, &axis| bytes.saturating_mul(axis.into()));
+        if let Some(Layout { region, used }) = &mut self.layout {
+            let (Region { buffer, bytes: size, index }, offset) = (*region, used.next_multiple_of(ALIGNMENT));
+            let end = offset.saturating_add(bytes);
+            *used = end;
+            self.refuse(end > size, || format!("`{name}` ends at byte {end} of a region of {size}"))?;
+            self.within.push((name.to_owned(), bytes));
+            self.extents[index] = self.extents[index].max(end);
+            return Ok(View::new(buffer, offset, dtype, shape));
+        }
+        Ok(View::new(self.buffer(name, bytes)?, 0, dtype, shape))
+    }
+
+    fn buffer(&mut self, name: &str, bytes: u64) -> Result<BufferId, QueueError> {
+        self.refuse(self.sealed, || format!("buffer `{name}` asked for after start-up"))?;
         let id = self.backend.allocate(name, bytes)?;
         self.refuse(id.0 as usize != self.buffers.len(), || format!("buffer `{name}` is out of order"))?;
         self.buffers.push((name.to_owned(), bytes));
-        Ok(View::new(id, 0, dtype, shape))
+        Ok(id)
+    }
+
+    /// Memory for [`Queue::within`].
+    pub fn region(&mut self, name: &str, bytes: u64) -> Result<Region, QueueError> {
+        let buffer = self.buffer(name, bytes)?;
+        self.extents.push(0);
+        Ok(Region { buffer, bytes, index: self.extents.len() - 1 })
+    }
+
+    /// Lays the tensors that `f` asks for out from the region's beginning, one after the other. They hold whatever is there:
+    /// who reads one has to have written it in the same phase.
+    pub fn within<T, E: From<QueueError>>(
+        &mut self,
+        region: Region,
+        f: impl FnOnce(&mut Queue) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.refuse(self.layout.is_some(), || "a region inside a region".into())?;
+        self.layout = Some(Layout { region, used: 0 });
+        let outcome = f(self);
+        self.layout = None;
+        outcome
+    }
+
+    /// Bytes of a region that its tensors reach to: what the largest phase takes.
+    pub fn extent(&self, region: Region) -> u64 {
+        self.extents.get(region.index).copied().unwrap_or(0)
     }
 
     /// Start-up is over: no buffer is made after this.
@@ -93,6 +159,11 @@ impl Queue {
     /// Names and bytes of all buffers, in the order they were made.
     pub fn memory(&self) -> &[(String, u64)] {
         &self.buffers
+    }
+
+    /// The same of the tensors that lie in regions, which are among the buffers.
+    pub fn in_regions(&self) -> &[(String, u64)] {
+        &self.within
     }
 
     /// Runs an op after everything asked for before; while capturing, records it instead.
@@ -325,6 +396,34 @@ mod tests {
         let (mut q, _) = crate::record(Precision::CPU);
         q.seal();
         assert!(q.tensor("late", DType::F32, &[1]).unwrap_err().to_string().contains("late"));
+    }
+
+    #[test]
+    fn phases_lie_in_the_same_bytes_of_a_region_and_not_past_its_end() {
+        let (mut q, _) = crate::record(Precision::CPU);
+        q.tensor("before", DType::F32, &[3]).unwrap();
+        let region = q.region("phases", 1024).unwrap();
+        let phase = |q: &mut Queue, [a, b]: [u32; 2]| {
+            q.within(region, |q| {
+                Ok::<_, QueueError>([q.tensor("a", DType::F32, &[a])?, q.tensor("b", DType::U32, &[b])?])
+            })
+        };
+        let [a, b] = phase(&mut q, [70, 100]).unwrap();
+        assert_eq!([a.buffer, b.buffer], [BufferId(1); 2]);
+        assert_eq!([a.offset, b.offset], [0, 512]);
+        let [a, b] = phase(&mut q, [5, 64]).unwrap();
+        assert_eq!([a.offset, b.offset], [0, 256]);
+        assert_eq!(q.extent(region), 912);
+        let error = phase(&mut q, [192, 128]).unwrap_err().to_string();
+        assert!(error.contains("`b` ends at byte 1280 of a region of 1024"), "{error}");
+        // What comes after has a buffer of its own again.
+        assert_eq!(q.tensor("after", DType::F32, &[1]).unwrap().buffer, BufferId(2));
+        let bytes = |list: &[(String, u64)]| list.iter().map(|(_, bytes)| *bytes).collect::<Vec<_>>();
+        assert_eq!(bytes(q.memory()), [12, 1024, 4]);
+        assert_eq!(bytes(q.in_regions())[..4], [280, 400, 20, 256]);
+        assert!(q.within(region, |q| q.within(region, |_| Ok::<_, QueueError>(()))).is_err());
+        q.seal();
+        assert!(q.region("late", 1).is_err());
     }
 
     #[test]

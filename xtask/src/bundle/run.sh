@@ -143,7 +143,8 @@ part() {
             ;;
         ncu)
             here_is ncu || return $absent
-            bounded ncu --graph-profiling node --launch-skip 20 --launch-count 12 --set full --force-overwrite \
+            # What is assembled beforehand knows no lines of the source.
+            bounded env OCTO_CUBINS=none ncu --graph-profiling node --launch-skip 20 --launch-count 12 --set full --force-overwrite \
                 --export "$out/kernels" "$here/octo-engine" bench /8b/ --device cuda --measure-only --model 8b --budget "$(share 120)"
             ;;
         bench-*) engine bench --device cuda --measure-only --model "${1#bench-}" --budget "$(share "$budget")" --output "$out/$1.jsonl" ;;

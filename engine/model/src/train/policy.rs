@@ -34,7 +34,7 @@ pub struct PolicyForward {
 pub(super) struct Policy {
     shape: PolicyShape,
     inputs: Inputs,
-    views: Views,
+    views: PolicyViews,
     whole: Programs,
     /// For sequences that come with their support.
     cut: Option<Programs>,
@@ -48,8 +48,9 @@ struct Forwarded {
     cut: bool,
 }
 
+/// What is uploaded and read back for a policy micro-batch.
 #[derive(Clone, Copy)]
-struct Views {
+pub(super) struct PolicyViews {
     inv_temperature: View,
     support: Option<View>,
     lse: View,
@@ -72,11 +73,11 @@ impl PolicyShape {
     }
 }
 
-impl Views {
-    fn allocate(queue: &mut Queue, net: &Net, shape: PolicyShape) -> Result<Views, QueueError> {
+impl PolicyViews {
+    pub(super) fn allocate(queue: &mut Queue, net: &Net, shape: PolicyShape) -> Result<Self, QueueError> {
         let PolicyShape { tokens, support, .. } = shape;
         let words = support::words(net.config.vocab_size);
-        Ok(Views {
+        Ok(PolicyViews {
             inv_temperature: queue.tensor("policy inv_temperature", DType::F32, &[tokens])?,
             support: match support {
                 true => Some(queue.tensor("policy support", DType::U32, &[tokens, words])?),
@@ -102,9 +103,9 @@ impl Views {
             labels: pass.inputs.labels,
             inv_temperature: self.inv_temperature,
             support,
-            logprob: Views::half(self.read, 0),
+            logprob: Self::half(self.read, 0),
             lse: self.lse,
-            entropy: Views::half(self.read, 1),
+            entropy: Self::half(self.read, 1),
         })
     }
 
@@ -122,9 +123,9 @@ impl Views {
             inv_temperature: self.inv_temperature,
             support,
             lse: self.lse,
-            entropy: Views::half(self.read, 1),
-            coefficient: Views::half(self.derivatives, 0),
-            entropy_coefficient: Views::half(self.derivatives, 1),
+            entropy: Self::half(self.read, 1),
+            coefficient: Self::half(self.derivatives, 0),
+            entropy_coefficient: Self::half(self.derivatives, 1),
             dhidden: pass.a.dnorm,
             dweight: pass.gradient(pass.net.params.head()),
             accumulate,
@@ -148,8 +149,12 @@ impl Views {
 
 impl Policy {
     /// `pass` is one over the first rows that the shape has.
-    pub(super) fn new(queue: &mut Queue, pass: &Pass<'_>, shape: PolicyShape) -> Result<Policy, QueueError> {
-        let views = Views::allocate(queue, pass.net, shape)?;
+    pub(super) fn new(
+        queue: &mut Queue,
+        pass: &Pass<'_>,
+        shape: PolicyShape,
+        views: PolicyViews,
+    ) -> Result<Policy, QueueError> {
         let whole = views.capture(queue, pass, None)?;
         let cut = match views.support {
             Some(_) => Some(views.capture(queue, pass, views.support)?),
@@ -266,7 +271,7 @@ impl Trainer {
         }
         let halves = [coefficients, entropy_coefficients];
         for (index, derivatives) in halves.into_iter().enumerate() {
-            let view = Views::half(policy.views.derivatives, index as u32);
+            let view = PolicyViews::half(policy.views.derivatives, index as u32);
             upload_filled(queue, view, derivatives, 0.0)?;
         }
         let programs = policy.cut.as_ref().filter(|_| cut).unwrap_or(&policy.whole);
