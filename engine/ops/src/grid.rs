@@ -6,6 +6,10 @@
 //! part, since further ones are more blocks of the same. Every output that there is is compared. Vocabularies are Llama
 //! 2's and Llama 3's over narrow rows: what is long there is the row of logits.
 
+use crate::case::Mix;
+use crate::ops::head_policy::policy;
+use crate::ops::head_policy_backward::backward;
+use crate::ops::head_sample::{POLICIES, sampling};
 use crate::ops::{attention, attention_backward};
 use crate::*;
 
@@ -42,6 +46,7 @@ pub fn grid() -> Vec<GridCase> {
     let mut all = Vec::new();
     products(&mut all);
     heads(&mut all);
+    policies(&mut all);
     attention_cases(&mut all);
     rows(&mut all);
     all.sort_by(|a, b| a.name.split('/').next().cmp(&b.name.split('/').next()));
@@ -155,6 +160,33 @@ fn heads(all: &mut Vec<GridCase>) {
     }
 }
 
+/// Draws, and what policy losses read and give back, over whole vocabularies and parts of them.
+fn policies(all: &mut Vec<GridCase>) {
+    const HIDDEN: u32 = 32;
+    for vocab in VOCABULARIES {
+        for (mix, rows) in [(Mix::F32[0], 3), (Mix::BF16, 1), (Mix::BF16, 3)] {
+            // All policies where the vocabulary is short; the longest is drawn from whole and cut.
+            let kinds =
+                POLICIES.into_iter().filter(|(_, row)| vocab < 100_000 || rows > 1 && row.temperature > 0.0);
+            for (how, row) in kinds {
+                let name = format!("{mix}/{rows}x{vocab}-{how}");
+                add(all, HeadSample::NAME, name, move |c| {
+                    sampling(c, mix, [rows, vocab, HIDDEN], row, row.top_k > 0)
+                });
+            }
+            let cut = rows > 1;
+            let name = format!("{mix}/{rows}x{vocab}{}", if cut { "-support" } else { "" });
+            let shape = [rows, vocab, HIDDEN];
+            let label = move |t: u32| (t * 7919 + 3) % (vocab + 1);
+            add(all, HeadPolicy::NAME, name.clone(), move |c| policy(c, mix, shape, cut, label));
+            add(all, HeadPolicyBackward::NAME, name, move |c| {
+                let forward = policy(c, mix, shape, cut, label);
+                backward(c, forward)
+            });
+        }
+    }
+}
+
 fn attention_cases(all: &mut Vec<GridCase>) {
     // Ends one before, at and after a block of keys and a segment; documents that begin anywhere.
     let layouts: [&'static [u32]; 3] = [&[0, 127, 255, 384], &[0, 1023, 1030], &[0, 3, 1027, 2052]];
@@ -186,7 +218,7 @@ fn attention_cases(all: &mut Vec<GridCase>) {
 
 /// Ops that go through rows or flat arenas.
 fn rows(all: &mut Vec<GridCase>) {
-    for (model, [hidden, ffn, ..]) in MODELS {
+    for (model, [hidden, ffn, heads, kv_heads, head_dim]) in MODELS {
         // Rows of more than one part of what is summed over rows, in the narrowest.
         let many = if hidden < 2048 { 1030 } else { 130 };
         for (dtype, tokens) in [(DType::F32, 70), (DType::Bf16, 70), (DType::Bf16, many)] {
@@ -217,6 +249,21 @@ fn rows(all: &mut Vec<GridCase>) {
             add(all, SwigluBackward::NAME, name.clone(), move |c| SwigluBackward {
                 dproduct: c.normal(dtype, &[tokens, ffn], 1.0),
                 gate_up: c.normal(dtype, &[tokens, 2 * ffn], 3.0),
+            });
+            add(all, Swiglu::NAME, name.clone(), move |c| Swiglu {
+                gate_up: c.normal(dtype, &[tokens, 2 * ffn], 3.0),
+                product: c.output(dtype, &[tokens, ffn]),
+            });
+            let (turned, columns) = ((heads + kv_heads) * head_dim, (heads + 2 * kv_heads) * head_dim);
+            add(all, RopeBackward::NAME, name.clone(), move |c| RopeBackward {
+                rope: c.normal(DType::F32, &[100, head_dim], 0.7),
+                positions: c.below(DType::U32, &[tokens], 100),
+                dqk: c.normal(dtype, &[tokens, columns], 1.0).slice_columns(0, turned),
+            });
+            add(all, BiasBackward::NAME, name.clone(), move |c| BiasBackward {
+                dy: c.hard(dtype, &[8 * tokens, columns]),
+                dbias: c.normal(DType::F32, &[columns], 1.0),
+                accumulate: true,
             });
             add(all, Embed::NAME, name.clone(), move |c| Embed {
                 ids: c.below(DType::U32, &[tokens], 300),
@@ -250,9 +297,61 @@ fn rows(all: &mut Vec<GridCase>) {
             rounding: (moments == DType::Bf16).then_some(Rounding { seed: 5, first: 4096 }),
         });
     }
+    // Pages of the cache of the 1B model, four layers of it, and ids for a crowd.
+    for dtype in [DType::F32, DType::Bf16] {
+        add(all, CopyPages::NAME, format!("{dtype}/3of4x20"), move |c| CopyPages {
+            from: c.values(DType::U32, &[3], [19.0, 0.0, 7.0]),
+            to: c.values(DType::U32, &[3], [1.0, 18.0, 8.0]),
+            pages: c.normal(dtype, &[4, 20, 2 * 8 * PAGE_TOKENS * 64], 1.0),
+        });
+        add(all, RandomFill::NAME, format!("{dtype}/{ELEMENTS}"), move |c| RandomFill {
+            out: c.output(dtype, &[ELEMENTS]),
+            seed: 1 << 40,
+            stream: 3,
+            scale: 0.02,
+        });
+    }
+    add(all, FeedTokens::NAME, "256to512".into(), |c| FeedTokens {
+        tokens: c.below(DType::U32, &[256], 128_256),
+        source: c.values(
+            DType::U32,
+            &[512],
+            (0..512).map(|r| f64::from(if r % 3 == 1 { FeedTokens::KEEP } else { r / 2 })),
+        ),
+        ids: c.below(DType::U32, &[512], 128_256),
+    });
+    add(all, LossSum::NAME, "f32/8192".into(), |c| LossSum {
+        loss: c.normal(DType::F32, &[8192], 3.0),
+        result: c.normal(DType::F32, &[StepResult::WORDS], 1.0),
+        accumulate: true,
+    });
     add(all, GradNorm::NAME, format!("f32/{ELEMENTS}"), |c| GradNorm {
         grad: c.hard(DType::F32, &[ELEMENTS]),
         step_block: c.step_block([0.0, 0.0, 0.0, 1.0, 0.0], 0),
         result: c.values(DType::F32, &[StepResult::WORDS], [2.5, 0.0, 0.0, 0.0]),
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_op_has_cases_and_names_tell_them_apart() {
+        let names: Vec<String> = grid().into_iter().map(|case| case.name).collect();
+        let of = |name: &String| name.split('/').next().unwrap_or_default().to_owned();
+        let found: BTreeSet<String> = names.iter().map(of).collect();
+        let all: BTreeSet<String> = Op::all_cases().iter().map(|case| case.op.name().to_owned()).collect();
+        assert_eq!(found, all);
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
+    }
+
+    #[test]
+    fn a_case_is_the_op_that_was_announced() {
+        // Those that build one op upon another, at their smallest.
+        for case in grid().into_iter().filter(|case| case.name.contains("/1x32000")) {
+            assert_eq!(format!("{:?}", case.make().op), format!("{:?}", case.op()), "{}", case.name);
+        }
+    }
 }

@@ -257,6 +257,27 @@ fn case(kind: u32, choice: &Choice) -> Case {
             o.case(op)
         }
         22 => head_policy_backward(o, [m, n, k]),
+        23 => {
+            let (layers, copies) = (m % 3 + 1, k % 50);
+            let pages = 2 * copies + n % 9 + 1;
+            let elements = PAGE_TOKENS * (m % 5 + 1);
+            let all = o.vector(act, layers * pages * elements);
+            let op = CopyPages {
+                from: o.builder.values(DType::U32, &[copies], (0..copies).map(f64::from)),
+                to: o.builder.values(DType::U32, &[copies], (0..copies).map(|page| f64::from(page + copies))),
+                pages: View::new(all.buffer, all.offset, act, &[layers, pages, elements]),
+            };
+            o.case(op)
+        }
+        24 => {
+            let source = (0..n).map(|row| if row % 3 == 1 { FeedTokens::KEEP } else { (7 * row + k) % m });
+            let op = FeedTokens {
+                tokens: o.builder.below(DType::U32, &[m], 1000),
+                source: o.builder.values(DType::U32, &[n], source.map(f64::from)),
+                ids: o.builder.below(DType::U32, &[n], 1000),
+            };
+            o.case(op)
+        }
         _ => {
             let op = RandomFill { out: o.vector(act, m * n), seed: 5, stream: u64::from(k), scale: 0.5 };
             o.case(op)
@@ -448,7 +469,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn an_op_is_refused_or_right(kind in 0..24u32, choice in choice()) {
+    fn an_op_is_refused_or_right(kind in 0..26u32, choice in choice()) {
         let case = case(kind, &choice);
         // What breaks the op's own contract never reaches a backend.
         prop_assume!(case.op.check().is_ok());

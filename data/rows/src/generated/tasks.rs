@@ -21,7 +21,8 @@ pub enum Task {
     ReversedAddition,
     /// `25713>` is `31752`: three to eight digits but 0, the last first.
     Reversal,
-    /// `1/2+1/3=` is `\boxed{5/6}`: sums and differences of fractions with denominators up to 9.
+    /// `3/8+1/8=` is `4/8=\boxed{1/2}`: sums and differences of fractions over one denominator up to 12, first over it, then
+    /// in lowest terms.
     Fractions,
 }
 
@@ -61,18 +62,16 @@ impl Task {
 }
 
 fn fractions(draw: &mut Draw) -> [String; 3] {
-    let mut fraction = || {
-        let below = draw.number(2, 9);
-        (draw.number(1, below - 1) as i64, below as i64)
-    };
-    let ((a, b), (c, d)) = (fraction(), fraction());
-    let (sign, above) = if draw.below(2) == 0 { ('+', a * d + c * b) } else { ('-', a * d - c * b) };
-    let by = divisor(above.unsigned_abs(), (b * d) as u64) as i64;
-    let answer = match (above / by, b * d / by) {
+    let (a, b) = (draw.number(1, 20) as i64, draw.number(1, 20) as i64);
+    let below = draw.number(2, 12) as i64;
+    let (sign, above) = if draw.below(2) == 0 { ('+', a + b) } else { ('-', a - b) };
+    let by = divisor(above.unsigned_abs(), below.unsigned_abs()) as i64;
+    let answer = match (above / by, below / by) {
         (whole, 1) => whole.to_string(),
         (above, below) => format!("{above}/{below}"),
     };
-    [format!("{a}/{b}{sign}{c}/{d}="), format!("\\boxed{{{answer}}}"), answer]
+    let solution = format!("{above}/{below}=\\boxed{{{answer}}}");
+    [format!("{a}/{below}{sign}{b}/{below}="), solution, answer]
 }
 
 /// The greatest common divisor (Euclid, Elements, book VII, proposition 2).
@@ -165,14 +164,18 @@ mod tests {
             assert_eq!(solution, digits.chars().rev().collect::<String>());
         }
         for [question, solution, answer] in rows(Task::Fractions, Split::Train) {
-            assert_eq!(solution, format!("\\boxed{{{answer}}}"));
-            let parts: Vec<f64> = question
-                .split(['/', '+', '-', '='])
-                .filter(|p| !p.is_empty())
-                .map(|p| p.parse().unwrap())
-                .collect();
+            let numbers = |text: &str| -> Vec<f64> {
+                let parts = text.split(['/', '+', '-', '=']).filter(|part| !part.is_empty());
+                parts.map(|part| part.parse().unwrap()).collect()
+            };
             let sign = if question.contains('+') { 1.0 } else { -1.0 };
+            let parts = numbers(&question);
             let value = parts[0] / parts[1] + sign * parts[2] / parts[3];
+            let (over, boxed) = solution.split_once("=\\boxed{").unwrap();
+            assert_eq!(boxed.strip_suffix('}'), Some(&answer[..]));
+            let (above, below) = over.split_once('/').unwrap();
+            assert_eq!(below.parse::<f64>().unwrap(), parts[1]);
+            assert!((above.parse::<f64>().unwrap() / parts[1] - value).abs() < 1e-9, "{question} {solution}");
             let (above, below) = answer.split_once('/').unwrap_or((&answer, "1"));
             let found = above.parse::<f64>().unwrap() / below.parse::<f64>().unwrap();
             assert!((found - value).abs() < 1e-9, "{question} {answer}");

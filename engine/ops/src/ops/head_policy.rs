@@ -103,23 +103,29 @@ pub(super) fn policies() -> Vec<(String, CaseBuilder, HeadPolicy)> {
                     continue;
                 }
                 let name = format!("{mix}/{tokens}x{vocab}{}", if cut { "-support" } else { "" });
-                all.push(policy(name, mix, [tokens, vocab], cut, |t| (t * 5 + 3) % (vocab + 1)));
+                let mut c = CaseBuilder::new();
+                let op = policy(&mut c, mix, [tokens, vocab, WIDTH], cut, |t| (t * 5 + 3) % (vocab + 1));
+                all.push((name, c, op));
             }
         }
-        all.push(policy(format!("{mix}/7x700-no_label"), mix, [7, 700], true, |_| 0));
+        let mut c = CaseBuilder::new();
+        let op = policy(&mut c, mix, [7, 700, WIDTH], true, |_| 0);
+        all.push((format!("{mix}/7x700-no_label"), c, op));
     }
     all
 }
 
+/// Columns of their rows.
+const WIDTH: u32 = 40;
+
 /// One of them; `label` gives each row's label and 1 more.
-fn policy(
-    name: String,
+pub(crate) fn policy(
+    c: &mut CaseBuilder,
     mix: Mix,
-    [tokens, vocab]: [u32; 2],
+    [tokens, vocab, width]: [u32; 3],
     cut: bool,
     label: impl Fn(u32) -> u32,
-) -> (String, CaseBuilder, HeadPolicy) {
-    let mut c = CaseBuilder::new();
+) -> HeadPolicy {
     let labels: Vec<u32> = (0..tokens).map(label).collect();
     let words = support::words(vocab);
     // Rows without a label keep nothing; others a third of the tokens, or a half where they have few, and theirs.
@@ -130,15 +136,14 @@ fn policy(
         f64::from(ids.fold(0u32, |bits, id| bits | 1 << (id % 32)))
     };
     let inverse = (0..tokens).map(|t| f64::from(1.0 / [1.0f32, 0.6, 1.7][t as usize % 3]));
-    let op = HeadPolicy {
-        hidden: c.normal(mix.activation, &[tokens, 40], 1.0),
-        weight: c.normal(mix.weight, &[vocab, 40], 0.5),
+    HeadPolicy {
+        hidden: c.normal(mix.activation, &[tokens, width], 1.0),
+        weight: c.normal(mix.weight, &[vocab, width], 0.5),
         labels: c.values(DType::I32, &[tokens], labels.iter().map(|&label| f64::from(label) - 1.0)),
         inv_temperature: c.values(DType::F32, &[tokens], inverse),
         support: cut.then(|| c.values(DType::U32, &[tokens, words], (0..tokens * words).map(word))),
         logprob: c.output(DType::F32, &[tokens]),
         lse: c.output(DType::F32, &[tokens]),
         entropy: c.output(DType::F32, &[tokens]),
-    };
-    (name, c, op)
+    }
 }

@@ -63,29 +63,34 @@ impl Spec for HeadPolicyBackward {
     fn cases() -> Vec<Case> {
         let mut cases = Vec::new();
         for (name, mut c, forward) in policies() {
-            c.run(&forward.into());
-            let HeadPolicy { hidden, weight, labels, inv_temperature, support, lse, entropy, .. } = forward;
-            let ([tokens, width], [vocab, _]) = (matrix(&hidden), matrix(&weight));
-            // One of either coefficient, both, none.
-            let coefficient = (0..tokens).map(|t| [0.3, 0.0, -0.7, 0.0][t as usize % 4]);
-            let entropy_coefficient = (0..tokens).map(|t| [0.0, -0.02, 0.4, 0.0][t as usize % 4]);
-            let op = HeadPolicyBackward {
-                hidden,
-                weight,
-                labels,
-                inv_temperature,
-                support,
-                lse,
-                entropy,
-                coefficient: c.values(DType::F32, &[tokens], coefficient),
-                entropy_coefficient: c.values(DType::F32, &[tokens], entropy_coefficient),
-                dhidden: c.output(hidden.dtype, &[tokens, width]),
-                dweight: c.normal(DType::F32, &[vocab, width], 0.1),
-                accumulate: vocab > 13,
-            };
+            let op = backward(&mut c, forward);
             cases.push(c.finish(name, op));
         }
         cases
+    }
+}
+
+/// The gradients of what a forward pass gives.
+pub(crate) fn backward(c: &mut CaseBuilder, forward: HeadPolicy) -> HeadPolicyBackward {
+    c.run(&forward.into());
+    let HeadPolicy { hidden, weight, labels, inv_temperature, support, lse, entropy, .. } = forward;
+    let ([tokens, width], [vocab, _]) = (matrix(&hidden), matrix(&weight));
+    // One of either coefficient, both, none.
+    let coefficient = (0..tokens).map(|t| [0.3, 0.0, -0.7, 0.0][t as usize % 4]);
+    let entropy_coefficient = (0..tokens).map(|t| [0.0, -0.02, 0.4, 0.0][t as usize % 4]);
+    HeadPolicyBackward {
+        hidden,
+        weight,
+        labels,
+        inv_temperature,
+        support,
+        lse,
+        entropy,
+        coefficient: c.values(DType::F32, &[tokens], coefficient),
+        entropy_coefficient: c.values(DType::F32, &[tokens], entropy_coefficient),
+        dhidden: c.output(hidden.dtype, &[tokens, width]),
+        dweight: c.normal(DType::F32, &[vocab, width], 0.1),
+        accumulate: vocab > 13,
     }
 }
 

@@ -61,45 +61,55 @@ impl Spec for HeadSample {
 
     fn cases() -> Vec<Case> {
         let mut cases = Vec::new();
-        let plain = SamplingRow {
-            temperature: 1.0,
-            top_k: 0,
-            top_p: 1.0,
-            min_p: 0.0,
-            seed_low: 1,
-            seed_high: 2,
-            position: 0,
-            sample: 0,
-        };
-        let policies = [
-            ("plain", plain),
-            ("greedy", SamplingRow { temperature: 0.0, ..plain }),
-            ("cut", SamplingRow { temperature: 0.7, top_k: 20, top_p: 0.9, min_p: 0.02, ..plain }),
-        ];
         for mix in Mix::F32.into_iter().chain([Mix::BF16]) {
-            for (name, policy) in policies {
+            for (name, policy) in POLICIES {
                 for (rows, vocab) in [(1u32, 13u32), (9, 700), (2, 5000)] {
                     let mut c = CaseBuilder::new();
-                    let words: Vec<f64> = (0..rows)
-                        .flat_map(|r| {
-                            let row = SamplingRow { position: r, ..policy };
-                            bytemuck::cast::<SamplingRow, [u32; SamplingRow::WORDS as usize]>(row)
-                        })
-                        .map(f64::from)
-                        .collect();
-                    let op = HeadSample {
-                        hidden: c.normal(mix.activation, &[rows, 40], 1.0),
-                        weight: c.normal(mix.weight, &[vocab, 40], 0.5),
-                        sampling: c.values(DType::U32, &[rows, SamplingRow::WORDS], words),
-                        tokens: c.output(DType::U32, &[rows]),
-                        logprob_raw: c.output(DType::F32, &[rows]),
-                        logprob_sampled: c.output(DType::F32, &[rows]),
-                        support: (rows != 2).then(|| c.output(DType::U32, &[rows, support::words(vocab)])),
-                    };
+                    let op = sampling(&mut c, mix, [rows, vocab, 40], policy, rows != 2);
                     cases.push(c.finish(format!("{mix}/{rows}x{vocab}-{name}"), op));
                 }
             }
         }
         cases
+    }
+}
+
+const PLAIN: SamplingRow = SamplingRow {
+    temperature: 1.0,
+    top_k: 0,
+    top_p: 1.0,
+    min_p: 0.0,
+    seed_low: 1,
+    seed_high: 2,
+    position: 0,
+    sample: 0,
+};
+
+/// How cases draw.
+pub(crate) const POLICIES: [(&str, SamplingRow); 3] = [
+    ("plain", PLAIN),
+    ("greedy", SamplingRow { temperature: 0.0, ..PLAIN }),
+    ("cut", SamplingRow { temperature: 0.7, top_k: 20, top_p: 0.9, min_p: 0.02, ..PLAIN }),
+];
+
+/// Draws after rows, each at its own position; `kept` asks for what they could have been.
+pub(crate) fn sampling(
+    c: &mut CaseBuilder,
+    mix: Mix,
+    [rows, vocab, width]: [u32; 3],
+    policy: SamplingRow,
+    kept: bool,
+) -> HeadSample {
+    let row = |position| {
+        bytemuck::cast::<SamplingRow, [u32; SamplingRow::WORDS as usize]>(SamplingRow { position, ..policy })
+    };
+    HeadSample {
+        hidden: c.normal(mix.activation, &[rows, width], 1.0),
+        weight: c.normal(mix.weight, &[vocab, width], 0.5),
+        sampling: c.values(DType::U32, &[rows, SamplingRow::WORDS], (0..rows).flat_map(row).map(f64::from)),
+        tokens: c.output(DType::U32, &[rows]),
+        logprob_raw: c.output(DType::F32, &[rows]),
+        logprob_sampled: c.output(DType::F32, &[rows]),
+        support: kept.then(|| c.output(DType::U32, &[rows, support::words(vocab)])),
     }
 }
