@@ -29,6 +29,8 @@ mod plot;
 mod resuming;
 #[path = "program/rl.rs"]
 mod rl;
+#[path = "program/rl_faults.rs"]
+mod rl_faults;
 #[path = "program/shards.rs"]
 mod shards;
 #[path = "program/simulated.rs"]

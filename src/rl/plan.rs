@@ -31,10 +31,10 @@ pub fn steps(recipe: &Recipe, prompts: Option<u64>) -> Result<()> {
     let Some(rl) = &recipe.rl else { return Ok(()) };
     let passes = prompts.filter(|prompts| *prompts > 0).map_or(String::new(), |prompts| {
         let asked = rl.steps.saturating_mul(rl.batch_prompts);
-        format!(", {:.2} passes over them", asked as f64 / prompts as f64)
+        format!(", {:.2} passes over the prompts", asked as f64 / prompts as f64)
     });
     say(&format!(
-        "steps    {} of {} prompts × {} responses and {} updates{passes}",
+        "steps    {} of {} prompts × {} responses, updates a step: {}{passes}",
         HumanCount(rl.steps),
         HumanCount(rl.batch_prompts),
         HumanCount(rl.samples_per_prompt),

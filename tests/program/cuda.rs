@@ -165,6 +165,14 @@ fn the_bundles_script_does_each_part_once() {
         "{out}"
     );
     assert_eq!(folder.lines("results/train.jsonl").len(), 10);
+    let recipe = format!(
+        "extends = \"{}\"\n[rl]\nsteps = 2\nbatch_prompts = 1\nsamples_per_prompt = 4\n",
+        crate::rl::ladder("bandit.toml").display()
+    );
+    folder.put("bundle/quickstart-rl.toml", recipe);
+    let (code, out) = run(&["rl", "--budget", "300", "results"]);
+    assert!(code == Some(0) && out.contains("== rl: done"), "{out}");
+    assert_eq!(folder.lines("results/rl.jsonl").len(), 2);
     let (code, out) = run(&["selftest", "--budget", "5", "results"]);
     assert!(code == Some(0) && out.contains("no time left"), "{out}");
     assert_eq!(run(&["doctor", "results", "elsewhere"]).0, Some(2));

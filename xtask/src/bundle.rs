@@ -1,6 +1,6 @@
 //! `cargo xtask gpu-bundle`: a folder that runs on any x86-64 machine with an NVIDIA driver.
 //!
-//! The program, its kernels assembled beforehand, `run.sh`, the quick start's recipe, the source of the atlas and PyTorch's
+//! The program, its kernels assembled beforehand, `run.sh`, the quick starts' recipes, the source of the atlas and PyTorch's
 //! side; no build on that machine but the atlas, where it has nvcc.
 
 use crate::ptx;
@@ -31,8 +31,8 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         bail!("the release binary does not build");
     }
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    std::fs::create_dir_all(&options.out)
-        .with_context(|| format!("cannot make {}", options.out.display()))?;
+    let ladder = options.out.join("ladder");
+    std::fs::create_dir_all(&ladder).with_context(|| format!("cannot make {}", ladder.display()))?;
     let mut bytes = ptx::cubins(&options.out.join("cubins"))?;
     for (from, name, mode) in [
         (target.join("release/octo-engine"), "octo-engine", 0o755),
@@ -40,6 +40,9 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         (root.join("benches/gpu/atlas.cu"), "atlas.cu", 0o644),
         (root.join("benches/peers/gpu.py"), "peers.py", 0o644),
         (root.join("recipes/quickstart.toml"), "quickstart.toml", 0o644),
+        (root.join("recipes/quickstart-rl.toml"), "quickstart-rl.toml", 0o644),
+        (root.join("recipes/ladder/modular-addition.toml"), "ladder/modular-addition.toml", 0o644),
+        (root.join("recipes/ladder/characters.json"), "ladder/characters.json", 0o644),
         (root.join("recipes/quickstart-tokenizer.json"), "quickstart-tokenizer.json", 0o644),
     ] {
         let to = options.out.join(name);

@@ -119,3 +119,105 @@ fn fewer(
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use octo_ops::DType;
+    use octo_queue::DeviceKind;
+    use octo_recipe::{Options, ThisMachine};
+    use std::path::Path;
+
+    const RECIPE: &str = "[run]\ndir = 'run'\n[model]\ntokenizer = 'TOKENIZER'\n[model.config]\nmodel_type = 'llama'\n\
+        vocab_size = 4096\nhidden_size = 64\nintermediate_size = 160\nnum_hidden_layers = 1\nnum_attention_heads = 4\n\
+        max_position_embeddings = 64\n[optimizer]\nmoments = 'f32'\n[memory]\nrecompute = 'none'\n[rl]\nsteps = 2\n\
+        generated = { kind = 'modular-addition', rows = 9 }\nmax_prompt_tokens = 4\nmax_response_tokens = 4\n\
+        batch_prompts = 4\nsamples_per_prompt = 4\nmicro_batch_tokens = 64\nschedule = { lr = 1.0 }\n\
+        [[rl.rewards]]\nkind = 'verify'\n";
+
+    fn recipe(folder: &Path, sets: &[String]) -> Recipe {
+        let tokenizer =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../base/text/tests/golden/tokenizer.json");
+        let text = RECIPE.replace("TOKENIZER", &tokenizer.display().to_string());
+        let path = folder.join("recipe.toml");
+        std::io::Write::write_all(&mut std::fs::File::create(&path).unwrap(), text.as_bytes()).unwrap();
+        let options = Options { sets: sets.to_vec(), ..Options::default() };
+        Recipe::load(&ThisMachine, &path, &options).unwrap_or_else(|errors| panic!("{errors}"))
+    }
+
+    /// A thousand bytes of moments or half of it; in turns forty bytes a response at once, and 100 to 400 of activations.
+    fn allocate(queue: &mut Queue, recipe: &Recipe) -> Result<(), TrainError> {
+        let moments = if recipe.optimizer.moments == Moments::F32 { DType::F32 } else { DType::Bf16 };
+        queue.tensor("moment 1", moments, &[250])?;
+        let streams = recipe.rl.as_ref().unwrap().max_streams.min(16) as u32;
+        let kept = match recipe.memory.recompute {
+            Choice::Auto => panic!("left open"),
+            Choice::None => 400,
+            Choice::NormSwiglu => 300,
+            Choice::Ffn => 200,
+            Choice::Block => 100,
+        };
+        let region = queue.region(REGION, u64::from((40 * streams).max(kept)))?;
+        queue.within(region, |queue| queue.tensor("kv cache", DType::F32, &[10 * streams]))?;
+        queue.within(region, |queue| queue.tensor("stream 0", DType::F32, &[kept / 4]))?;
+        Ok(())
+    }
+
+    fn settled(recipe: &Recipe, available: u64) -> (Recipe, MemoryPlan, Option<Shortage>) {
+        let device = DeviceInfo { available: Some(available), workspace: 0, ..DeviceKind::Cuda.unopened() };
+        let mut recipe = recipe.clone();
+        let (plan, shortage) = settle(&mut recipe, &device, &mut allocate).unwrap();
+        (recipe, plan, shortage)
+    }
+
+    #[test]
+    fn phases_count_once_as_the_larger_of_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, plan, shortage) = settled(&recipe(folder.path(), &[]), 1640);
+        assert_eq!((plan.bytes(), plan.bytes_of("in turns"), shortage), (1640, 640, None));
+        assert!(plan.to_string().contains("in turns 640 B (rollout 640 B, update 400 B)"), "{plan}");
+    }
+
+    #[test]
+    fn what_is_left_open_is_the_first_that_fits() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = ["rl.max_streams=5", "memory.recompute=auto", "optimizer.moments=auto"];
+        let recipe = recipe(folder.path(), &open.map(str::to_owned));
+        for (available, moments, recompute) in [
+            (1400, Moments::F32, Choice::None),
+            (1399, Moments::F32, Choice::NormSwiglu),
+            (1200, Moments::F32, Choice::Ffn),
+            (1199, Moments::Bf16, Choice::None),
+            (700, Moments::Bf16, Choice::Ffn),
+        ] {
+            let (resolved, _, shortage) = settled(&recipe, available);
+            let found = (resolved.optimizer.moments, resolved.memory.recompute);
+            assert_eq!((found, shortage), ((moments, recompute), None), "{available}");
+        }
+    }
+
+    #[test]
+    fn with_each_remedy_the_run_fits_in_the_bytes_it_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut tried = Vec::new();
+        for (available, sets) in
+            [(1600, vec![]), (1500, vec![]), (1390, vec!["rl.max_streams=2"]), (600, vec![])]
+        {
+            let sets: Vec<String> = sets.into_iter().map(str::to_owned).collect();
+            let shortage = settled(&recipe(folder.path(), &sets), available).2.unwrap();
+            assert!(!shortage.remedies.is_empty(), "{available}");
+            for Remedy { settings, bytes } in shortage.remedies {
+                let (_, plan, shortage) =
+                    settled(&recipe(folder.path(), &[sets.clone(), settings.clone()].concat()), available);
+                assert_eq!((shortage, plan.bytes()), (None, bytes), "{settings:?}");
+                tried.push(settings.join(" "));
+            }
+        }
+        let all = "rl.max_streams=2 memory.recompute=auto optimizer.moments=bf16";
+        for one in ["optimizer.moments=bf16", "rl.max_streams=8", "memory.recompute=norm_swiglu", all] {
+            assert!(tried.iter().any(|settings| settings == one), "{one} in {tried:?}");
+        }
+        let hopeless = settled(&recipe(folder.path(), &[]), 100).2.unwrap();
+        assert!(hopeless.remedies.is_empty());
+    }
+}

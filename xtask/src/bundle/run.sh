@@ -6,22 +6,23 @@
 # Parts, the most telling first: doctor (driver, device), selftest (does every kernel compute what it should?), train (does a
 # small model learn?), bits (does what it decodes score to the bit, alone and in a crowd?), atlas (sums of tensor cores,
 # approximations, ceilings of the card; needs nvcc), bench-8b, bench-1b (every kernel at real shapes),
-# whole (training steps and decoding passes of 1B, 3B and 8B models), sweep (every variant of the tuning table, and which is
+# whole (training steps and decoding passes of 1B, 3B and 8B models), rl (does reinforcement learn, and do trainer and sampler
+# agree to the bit?), rollout (how fast models of 1B, 3B and 8B generate), sweep (every variant of the tuning table, and which is
 # fastest), peers (PyTorch on the same card, in turns with ours; needs python3 with torch), sanitizer (compute-sanitizer over
 # small cases), ncu (the slowest kernels' counters). `first` is doctor to bench-8b in under four minutes. A part is a process
 # of its own, bounded in time; one that is done is not done again by a next call with the same OUT, and one whose tool is not
-# here is named and left out. OUT gets at most twelve files.
+# here is named and left out. OUT gets at most sixteen files.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
-all=(doctor selftest train bits atlas bench-8b bench-1b whole sweep peers sanitizer ncu)
+all=(doctor selftest train bits atlas bench-8b bench-1b whole rl rollout sweep peers sanitizer ncu)
 parts=() budget=3600 out=
 while [ $# -gt 0 ]; do
     case $1 in
         first) parts+=(doctor selftest train bits atlas bench-8b); budget=240 ;;
         all) parts+=("${all[@]}") ;;
         --budget) budget=${2:?--budget takes seconds}; shift ;;
-        doctor | selftest | train | bits | atlas | bench-8b | bench-1b | whole | sweep | peers | sanitizer | ncu) parts+=("$1") ;;
+        doctor | selftest | train | bits | atlas | bench-8b | bench-1b | whole | rl | rollout | sweep | peers | sanitizer | ncu) parts+=("$1") ;;
         -*) echo "no option $1; see the head of $0" >&2; exit 2 ;;
         *)
             if [ -n "$out" ]; then
@@ -123,6 +124,21 @@ part() {
             for pass in step decode; do
                 engine bench "$pass" --device cuda --measure-only --model 1b --model 3b --model 8b --budget "$(share 300)" \
                     --output "$out/whole-$pass.jsonl" || return 1
+            done
+            ;;
+        rl)
+            bounded "$here/octo-engine" rl "$here/quickstart-rl.toml" --fresh --set run.device=cuda --set "run.dir=$here/run-rl" || return 1
+            cp "$here/run-rl/metrics.jsonl" "$out/rl.jsonl"
+            # Of each step's first mini-batch trainer and sampler must say the very same.
+            if grep '"training/rollout_probs_diff_max"' "$out/rl.jsonl" | grep -Eqv '"training/rollout_probs_diff_max":0(\.0)?[,}]'; then
+                echo "trainer and sampler differ; see rl.jsonl" | tee -a "$log"
+                return 1
+            fi
+            ;;
+        rollout)
+            for model in 1b 3b 8b; do
+                engine bench rollout --device cuda --model "$model" --prompts 32 --samples 16 --streams 256 --least 64 --most 512 \
+                    --output "$out/rollout-$model.jsonl" || return 1
             done
             ;;
         sweep) engine bench --sweep --device cuda --measure-only --model 8b --model 1b --budget "$(share 300)" --output "$out/sweep.jsonl" ;;
