@@ -199,7 +199,10 @@ impl Policy {
         upload_filled(queue, self.views.inv_temperature, inv_temperature, 1.0)?;
         match (support, self.views.support) {
             (None, _) => Ok(()),
-            (Some(kept), Some(view)) => upload_filled(queue, view, kept, u32::MAX),
+            // What fills up has no label, and is read nothing of.
+            (Some(kept), Some(view)) => {
+                queue.upload(view.slice_rows(0, batch.ids.len() as u32), bytemuck::cast_slice(kept))
+            }
             (Some(_), None) => Err(misuse("the shape of policy micro-batches has no support".into())),
         }
     }
