@@ -165,9 +165,9 @@ fn policies(all: &mut Vec<GridCase>) {
     const HIDDEN: u32 = 32;
     for vocab in VOCABULARIES {
         for (mix, rows) in [(Mix::F32[0], 3), (Mix::BF16, 1), (Mix::BF16, 3)] {
-            // All policies where the vocabulary is short; the longest is drawn from whole and cut.
-            let kinds =
-                POLICIES.into_iter().filter(|(_, row)| vocab < 100_000 || rows > 1 && row.temperature > 0.0);
+            // Each way to draw once: a row's vocabulary is gone through many times.
+            let once = |greedy: bool, long: bool| greedy == (rows == 1) && (long || vocab < 100_000);
+            let kinds = POLICIES.into_iter().filter(|(_, row)| once(row.temperature == 0.0, row.top_k > 0));
             for (how, row) in kinds {
                 let name = format!("{mix}/{rows}x{vocab}-{how}");
                 add(all, HeadSample::NAME, name, move |c| {
