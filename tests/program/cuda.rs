@@ -171,7 +171,7 @@ fn the_bundles_script_does_each_part_once() {
     );
     folder.put("bundle/quickstart-rl.toml", recipe);
     let (code, out) = run(&["rl", "--budget", "300", "results"]);
-    assert!(code == Some(0) && out.contains("== rl: done"), "{out}");
+    assert!(code == Some(0) && out.contains("say the same in 2 of 2 steps"), "{out}");
     assert_eq!(folder.lines("results/rl.jsonl").len(), 2);
     let (code, out) = run(&["selftest", "--budget", "5", "results"]);
     assert!(code == Some(0) && out.contains("no time left"), "{out}");
